@@ -1,0 +1,168 @@
+//! Which origins are served (dossier delivery-optimization 1.3): the built-in list of Microsoft's content hosts, the
+//! configured ones beside it, and the denied ones, which win over both.
+
+mod built_in;
+
+use connected_cache_wire::delivery_optimization::OriginName;
+
+use crate::{CacheHostOrigin, ContentClass, OriginPattern, OriginRefused};
+
+/// One entry of the list.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AllowedOrigin {
+    /// Names it covers.
+    pub pattern: OriginPattern,
+    /// What they deliver.
+    pub class: ContentClass,
+    /// Host in cache keys instead of the real one, so that several hosts share their objects.
+    pub alias: Option<OriginName>,
+}
+
+/// Which origins are served.
+#[derive(Clone, Debug)]
+pub struct AllowList {
+    allowed: Vec<AllowedOrigin>,
+    denied: Vec<OriginPattern>,
+}
+
+impl AllowList {
+    /// The built-in list, with `extra` before it and without `denied`.
+    #[must_use]
+    pub fn new(extra: Vec<AllowedOrigin>, denied: Vec<OriginPattern>) -> Self {
+        let mut allowed = extra;
+        // Most precise first among equals, so that the first match says the class.
+        let mut built_in = built_in::origins();
+        built_in.sort_by_key(|origin| std::cmp::Reverse(origin.pattern.precision()));
+        allowed.extend(built_in);
+        Self { allowed, denied }
+    }
+
+    /// The name as an origin that may be served.
+    pub fn admit(&self, name: &OriginName) -> Result<CacheHostOrigin, OriginRefused> {
+        if self.denied.iter().any(|pattern| pattern.matches(name)) {
+            return Err(OriginRefused::Denied);
+        }
+        let origin = self
+            .allowed
+            .iter()
+            .find(|origin| origin.pattern.matches(name))
+            .ok_or(OriginRefused::NotListed)?;
+        Ok(CacheHostOrigin {
+            name: name.clone(),
+            key_host: origin.alias.clone().unwrap_or_else(|| name.clone()),
+            class: origin.class,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn name(text: &str) -> OriginName {
+        OriginName::parse(text).unwrap()
+    }
+
+    fn pattern(text: &str) -> OriginPattern {
+        text.parse().unwrap()
+    }
+
+    fn extra(text: &str) -> AllowedOrigin {
+        AllowedOrigin { pattern: pattern(text), class: ContentClass::Other, alias: None }
+    }
+
+    #[test]
+    fn built_in_hosts_are_served_under_their_class() {
+        let list = AllowList::new(Vec::new(), Vec::new());
+        let cases = [
+            ("au.download.windowsupdate.com", ContentClass::WindowsUpdate),
+            ("b1.download.windowsupdate.com", ContentClass::WindowsUpdate),
+            ("dl.delivery.mp.microsoft.com", ContentClass::WindowsUpdate),
+            ("3.tlu.dl.delivery.mp.microsoft.com", ContentClass::WindowsUpdate),
+            ("msedge.b.tlu.dl.delivery.mp.microsoft.com", ContentClass::Edge),
+            ("msedge.x.delivery.mp.microsoft.com", ContentClass::Edge),
+            ("officecdn.microsoft.com", ContentClass::Office),
+            ("officecdn.microsoft.com.edgesuite.net", ContentClass::Office),
+            ("f.cdn.office.net", ContentClass::Office),
+            ("swdc01-mscdn.manage.microsoft.com", ContentClass::Intune),
+            ("statics.teams.cdn.office.net", ContentClass::Teams),
+            ("res.cdn.office.net", ContentClass::Outlook),
+            ("assets1.xboxlive.com", ContentClass::Xbox),
+            ("assets.xbox.com", ContentClass::Xbox),
+            ("a.b.nlu.dl.adu.microsoft.com", ContentClass::DeviceUpdate),
+        ];
+        for (host, class) in cases {
+            assert_eq!(list.admit(&name(host)).map(|origin| origin.class()), Ok(class), "{host}");
+        }
+    }
+
+    #[test]
+    fn everything_else_is_refused() {
+        let list = AllowList::new(Vec::new(), Vec::new());
+        let strangers = [
+            "example.com",
+            "microsoft.com",
+            "windowsupdate.com",
+            "xdl.delivery.mp.microsoft.com.evil.example",
+            "evildownload.windowsupdate.com",
+            "geo.prod.do.dsp.mp.microsoft.com",
+            "xboxlive.com",
+            "x.assets.xbox.com",
+            "localhost",
+        ];
+        for host in strangers {
+            assert_eq!(list.admit(&name(host)), Err(OriginRefused::NotListed), "{host}");
+        }
+    }
+
+    #[test]
+    fn a_star_covers_the_bare_name_and_a_plain_name_only_itself() {
+        let list = AllowList::new(vec![extra("*.example.edu"), extra("one.example.org")], Vec::new());
+        for (host, served) in [
+            ("example.edu", true),
+            ("a.b.example.edu", true),
+            ("notexample.edu", false),
+            ("one.example.org", true),
+            ("x.one.example.org", false),
+        ] {
+            assert_eq!(list.admit(&name(host)).is_ok(), served, "{host}");
+        }
+    }
+
+    #[test]
+    fn deny_wins_over_built_in_and_extra() {
+        let list = AllowList::new(
+            vec![extra("*.example.edu")],
+            vec![pattern("*.windowsupdate.com"), pattern("x.example.edu")],
+        );
+        for (host, served) in [
+            ("au.download.windowsupdate.com", Err(OriginRefused::Denied)),
+            ("x.example.edu", Err(OriginRefused::Denied)),
+            ("y.example.edu", Ok(ContentClass::Other)),
+        ] {
+            assert_eq!(list.admit(&name(host)).map(|origin| origin.class()), served, "{host}");
+        }
+    }
+
+    #[test]
+    fn an_alias_names_the_key_and_the_real_name_is_asked() {
+        let alias = name("repository.example.edu");
+        let list = AllowList::new(
+            vec![AllowedOrigin { alias: Some(alias.clone()), ..extra("*.example.edu") }],
+            Vec::new(),
+        );
+        let origin = list.admit(&name("eu.example.edu")).unwrap();
+        assert_eq!((origin.name(), origin.key_host()), (&name("eu.example.edu"), &alias));
+    }
+
+    proptest! {
+        #[test]
+        fn a_name_is_only_served_below_a_listed_one(host in "[a-z]{1,8}(\\.[a-z]{1,8}){0,4}") {
+            let list = AllowList::new(vec![extra("*.a.b")], Vec::new());
+            let served = list.admit(&name(&host)).is_ok();
+            prop_assert_eq!(served, host == "a.b" || host.ends_with(".a.b"));
+        }
+    }
+}

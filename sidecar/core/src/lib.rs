@@ -1,0 +1,16 @@
+//! Identifiers, allow-list, piece arithmetic and range rules: what the sidecar decides without a socket, a disk or a clock.
+#![warn(missing_docs)]
+
+mod allow_list;
+mod generation;
+mod object_key;
+mod origin;
+mod piece;
+mod range;
+
+pub use allow_list::{AllowList, AllowedOrigin};
+pub use generation::Generation;
+pub use object_key::{ObjectKey, QueryRule};
+pub use origin::{CacheHostOrigin, ContentClass, OriginPattern, OriginPatternError, OriginRefused};
+pub use piece::{PIECE_LENGTH_BYTES, PieceIndex, PieceLayout};
+pub use range::{ByteRange, ContentRange, RangeHeader, RangeSpec, Selection};

@@ -1,0 +1,109 @@
+//! Origins that may be served: patterns, and the type that proves that a name passed the allow-list.
+
+use std::{fmt, str::FromStr};
+
+use connected_cache_wire::delivery_optimization::{OriginName, OriginNameError};
+
+/// What kind of content an origin delivers. Closed, because it is a label of metrics.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[allow(missing_docs, reason = "the names are the products' names")]
+pub enum ContentClass {
+    WindowsUpdate,
+    Edge,
+    Office,
+    Intune,
+    Teams,
+    Outlook,
+    Xbox,
+    DeviceUpdate,
+    Other,
+}
+
+/// The host named by `cacheHostOrigin` (or `Host`) after it passed the allow-list; only [`crate::AllowList`] makes one.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct CacheHostOrigin {
+    pub(crate) name: OriginName,
+    pub(crate) key_host: OriginName,
+    pub(crate) class: ContentClass,
+}
+
+impl CacheHostOrigin {
+    /// The name that is asked for content.
+    #[must_use]
+    pub const fn name(&self) -> &OriginName {
+        &self.name
+    }
+
+    /// The name that stands in cache keys: the alias, where one is configured.
+    #[must_use]
+    pub const fn key_host(&self) -> &OriginName {
+        &self.key_host
+    }
+
+    /// What it delivers.
+    #[must_use]
+    pub const fn class(&self) -> ContentClass {
+        self.class
+    }
+}
+
+/// Why a name is not served.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum OriginRefused {
+    /// On the list of denied origins.
+    #[error("this origin is denied by content.denyOrigins")]
+    Denied,
+    /// On no list.
+    #[error("this origin is on no allow-list, add it to content.extraOrigins to serve it")]
+    NotListed,
+}
+
+/// `name` or `*.name`; the star also covers the bare name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OriginPattern {
+    name: OriginName,
+    with_subdomains: bool,
+}
+
+/// Not a pattern.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("`{text}` is no origin pattern ({source}), write name or *.name without scheme and port")]
+pub struct OriginPatternError {
+    text: String,
+    source: OriginNameError,
+}
+
+impl OriginPattern {
+    /// Whether the pattern covers the name.
+    #[must_use]
+    pub fn matches(&self, name: &OriginName) -> bool {
+        match name.as_str().strip_suffix(self.name.as_str()) {
+            Some("") => true,
+            Some(front) => self.with_subdomains && front.ends_with('.'),
+            None => false,
+        }
+    }
+
+    /// How exact the pattern is: of two that match, the larger one says more. Exact names before stars.
+    pub(crate) fn precision(&self) -> (usize, bool) {
+        (self.name.as_str().len(), !self.with_subdomains)
+    }
+}
+
+impl FromStr for OriginPattern {
+    type Err = OriginPatternError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let (name, with_subdomains) = text.strip_prefix("*.").map_or((text, false), |name| (name, true));
+        OriginName::parse(name)
+            .map(|name| Self { name, with_subdomains })
+            .map_err(|source| OriginPatternError { text: text.to_owned(), source })
+    }
+}
+
+impl fmt::Display for OriginPattern {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let star = if self.with_subdomains { "*." } else { "" };
+        write!(formatter, "{star}{}", self.name)
+    }
+}

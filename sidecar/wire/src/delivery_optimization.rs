@@ -1,0 +1,126 @@
+//! Delivery Optimization over HTTP: what a client's request line says (dossier delivery-optimization 1.1 and 1.2).
+//!
+//! A client turns `http://origin/path?query` into `http://cache/path?query&cacheHostOrigin=origin`. The CDN's URLs are signed,
+//! so [`RequestTarget`] keeps path and query byte for byte and takes out nothing but that one parameter.
+
+mod origin_name;
+
+pub use origin_name::{OriginName, OriginNameError};
+
+/// Name of the query parameter that carries the origin's host; compared without regard to case.
+pub const CACHE_HOST_ORIGIN: &str = "cacheHostOrigin";
+
+/// A request target, taken apart.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RequestTarget {
+    authority: Option<String>,
+    path: String,
+    query: Option<String>,
+    cache_host_origin: Option<Result<OriginName, OriginNameError>>,
+}
+
+/// Why a request target can't be used.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum TargetError {
+    /// Neither `/path` nor `http://host/path`.
+    #[error("the request target must be a path or an absolute http URL")]
+    UnsupportedForm,
+    /// White space or control bytes, which could split the request that is sent on.
+    #[error("the request target has white space or control bytes at byte {offset}")]
+    ForbiddenByte {
+        /// Where, from the start of the target.
+        offset: usize,
+    },
+    /// An absolute URL with user info or without a host.
+    #[error("the host part of the request target can't be used")]
+    BadAuthority,
+}
+
+impl RequestTarget {
+    /// Takes a request target apart as it stands in the request line: origin form or absolute form. A fragment is dropped.
+    pub fn parse(target: &str) -> Result<Self, TargetError> {
+        if let Some(offset) = target.bytes().position(|byte| byte <= b' ' || byte == 0x7f) {
+            return Err(TargetError::ForbiddenByte { offset });
+        }
+        let target = target.split_once('#').map_or(target, |(before, _)| before);
+        let (authority, rest) = split_authority(target)?;
+        let (path, query) = match rest.split_once('?') {
+            Some((path, query)) => (path, Some(query)),
+            None => (rest, None),
+        };
+        let path = if path.is_empty() { "/" } else { path };
+        if !path.starts_with('/') {
+            return Err(TargetError::UnsupportedForm);
+        }
+        let (query, cache_host_origin) = match query {
+            None => (None, None),
+            Some(query) => take_cache_host_origin(query),
+        };
+        Ok(Self { authority: authority.map(str::to_owned), path: path.to_owned(), query, cache_host_origin })
+    }
+
+    /// Host and port of an absolute-form target; it counts instead of the `Host` header (RFC 9112 3.2.2).
+    #[must_use]
+    pub fn authority(&self) -> Option<&str> {
+        self.authority.as_deref()
+    }
+
+    /// The path as it was received, percent-encoding untouched. Begins with `/`.
+    #[must_use]
+    pub fn path(&self) -> &str {
+        &self.path
+    }
+
+    /// The query as it goes upstream, without its `?`.
+    #[must_use]
+    pub fn query(&self) -> Option<&str> {
+        self.query.as_deref()
+    }
+
+    /// The last `cacheHostOrigin` parameter. `None` = there was none; an error = its value can't name an origin.
+    #[must_use]
+    pub fn cache_host_origin(&self) -> Option<&Result<OriginName, OriginNameError>> {
+        self.cache_host_origin.as_ref()
+    }
+
+    /// Path and query for the upstream request line.
+    #[must_use]
+    pub fn upstream_path_and_query(&self) -> String {
+        match &self.query {
+            Some(query) => format!("{}?{query}", self.path),
+            None => self.path.clone(),
+        }
+    }
+}
+
+/// The authority of an absolute-form target and what follows it.
+fn split_authority(target: &str) -> Result<(Option<&str>, &str), TargetError> {
+    if target.starts_with('/') {
+        return Ok((None, target));
+    }
+    let Some((scheme, rest)) = target.split_once("://") else { return Err(TargetError::UnsupportedForm) };
+    if !scheme.eq_ignore_ascii_case("http") && !scheme.eq_ignore_ascii_case("https") {
+        return Err(TargetError::UnsupportedForm);
+    }
+    let end = rest.find(['/', '?']).unwrap_or(rest.len());
+    let (authority, rest) = rest.split_at(end);
+    if authority.is_empty() || authority.contains(['@', '\\']) {
+        return Err(TargetError::BadAuthority);
+    }
+    Ok((Some(authority), rest))
+}
+
+/// The query without its last `cacheHostOrigin` parameter, and that parameter's value.
+fn take_cache_host_origin(query: &str) -> (Option<String>, Option<Result<OriginName, OriginNameError>>) {
+    let mut parameters: Vec<&str> = query.split('&').collect();
+    let is_ours = |parameter: &&str| {
+        parameter.split_once('=').map_or(*parameter, |(name, _)| name).eq_ignore_ascii_case(CACHE_HOST_ORIGIN)
+    };
+    let Some(position) = parameters.iter().rposition(is_ours) else { return (Some(query.to_owned()), None) };
+    let value = parameters.remove(position).split_once('=').map_or("", |(_, value)| value);
+    let rest = parameters.join("&");
+    (Some(rest).filter(|rest| !rest.is_empty()), Some(OriginName::from_parameter(value)))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,101 @@
+//! The host name of an origin: what may stand in `cacheHostOrigin` (dossier 1.2, item 1).
+
+use std::fmt;
+
+/// A host name in its one canonical spelling: lower case, no trailing dot, no port, never an IP address. It says nothing
+/// about whether we serve it.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct OriginName(String);
+
+/// Why a text can't name an origin.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum OriginNameError {
+    /// A `%` without two hexadecimal digits.
+    #[error("broken percent-encoding")]
+    BadPercentEncoding,
+    /// Empty, or an empty label as in `a..b`.
+    #[error("an empty name or label")]
+    EmptyLabel,
+    /// A name above 253 bytes or a label above 63.
+    #[error("a name or label that is too long")]
+    TooLong,
+    /// Anything but letters, digits, hyphens, underscores and dots: a port, user info, a path, white space.
+    #[error("a byte that can't be part of a host name")]
+    ForbiddenByte,
+    /// An IP address, in any spelling that resolvers take for one.
+    #[error("an IP address instead of a name")]
+    IpAddress,
+}
+
+impl OriginName {
+    /// Longest name in bytes (RFC 1035 2.3.4, without the root's dot).
+    pub const MAX_BYTES: usize = 253;
+    /// Longest label in bytes.
+    pub const MAX_LABEL_BYTES: usize = 63;
+
+    /// Reads a name that is not percent-encoded, such as the host part of a `Host` header.
+    pub fn parse(text: &str) -> Result<Self, OriginNameError> {
+        let name = text.strip_suffix('.').unwrap_or(text);
+        // Bytes first: a literal such as `[::1]` or a port is best explained by its odd byte.
+        if !name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.')) {
+            return Err(OriginNameError::ForbiddenByte);
+        }
+        if name.split('.').any(str::is_empty) {
+            return Err(OriginNameError::EmptyLabel);
+        }
+        if name.len() > Self::MAX_BYTES || name.split('.').any(|label| label.len() > Self::MAX_LABEL_BYTES) {
+            return Err(OriginNameError::TooLong);
+        }
+        if name.rsplit('.').next().is_some_and(is_number) {
+            return Err(OriginNameError::IpAddress);
+        }
+        Ok(Self(name.to_ascii_lowercase()))
+    }
+
+    /// Reads a query parameter's value: percent-decoded once, then as [`OriginName::parse`].
+    pub fn from_parameter(value: &str) -> Result<Self, OriginNameError> {
+        let decoded = percent_decode(value).ok_or(OriginNameError::BadPercentEncoding)?;
+        let text = std::str::from_utf8(&decoded).map_err(|_| OriginNameError::ForbiddenByte)?;
+        Self::parse(text)
+    }
+
+    /// The canonical spelling.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for OriginName {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&self.0)
+    }
+}
+
+impl AsRef<str> for OriginName {
+    fn as_ref(&self) -> &str {
+        &self.0
+    }
+}
+
+/// A last label that is a number makes the whole an IPv4 address for common resolvers: `10.1`, `2130706433`, `0x7f.1`.
+fn is_number(label: &str) -> bool {
+    let hexadecimal = label.strip_prefix("0x").or_else(|| label.strip_prefix("0X"));
+    label.bytes().all(|byte| byte.is_ascii_digit())
+        || hexadecimal.is_some_and(|digits| digits.bytes().all(|byte| byte.is_ascii_hexdigit()))
+}
+
+fn percent_decode(text: &str) -> Option<Vec<u8>> {
+    let mut decoded = Vec::with_capacity(text.len());
+    let mut bytes = text.bytes();
+    while let Some(byte) = bytes.next() {
+        if byte != b'%' {
+            decoded.push(byte);
+            continue;
+        }
+        let high = char::from(bytes.next()?).to_digit(16)?;
+        let low = char::from(bytes.next()?).to_digit(16)?;
+        decoded.push(u8::try_from(high * 16 + low).ok()?);
+    }
+    Some(decoded)
+}
