@@ -1,0 +1,169 @@
+//! The list of all keys: what unknown ones are compared with, what environment variables are made from, and which of
+//! them do something in this release. A test keeps it equal to the types.
+
+/// One key of the file. Lists and maps are one key; what stands in the entries of a list is in `items`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Key {
+    /// Full path with dots.
+    pub path: &'static str,
+    /// Keys of each entry, when the key is a list of objects.
+    pub items: &'static [&'static str],
+    /// False when this release reads the key but has nothing yet that it could change.
+    pub in_effect: bool,
+}
+
+const fn now(path: &'static str) -> Key {
+    Key { path, items: &[], in_effect: true }
+}
+
+const fn later(path: &'static str) -> Key {
+    Key { path, items: &[], in_effect: false }
+}
+
+const fn list(path: &'static str, items: &'static [&'static str], in_effect: bool) -> Key {
+    Key { path, items, in_effect }
+}
+
+/// Every key, in the order of the sections.
+pub const KEYS: &[Key] = &[
+    now("node.name"),
+    now("node.id"),
+    now("listen.http"),
+    later("listen.https"),
+    later("listen.bits"),
+    later("listen.swarm"),
+    later("listen.peers"),
+    now("listen.admin"),
+    list("storage.volumes", &["path", "limit"], true),
+    now("storage.minFree"),
+    later("storage.memory"),
+    later("storage.scrubMibPerSecond"),
+    list("content.extraOrigins", &["host", "class", "alias"], true),
+    now("content.denyOrigins"),
+    now("content.allowPrivateTargets"),
+    later("content.ttl.maxAgeSeconds"),
+    later("content.ttl.staleWhileRevalidateSeconds"),
+    later("content.ttl.staleIfErrorSeconds"),
+    now("content.key.ignoreQuery"),
+    now("content.readAhead.mode"),
+    later("content.eviction.policy"),
+    later("content.eviction.protect"),
+    now("upstream.resolve"),
+    later("upstream.resolvers"),
+    later("upstream.proxy"),
+    later("upstream.noProxy"),
+    now("upstream.caFile"),
+    later("upstream.maxConnectionsPerOrigin"),
+    now("upstream.timeouts.connectSeconds"),
+    now("upstream.timeouts.firstByteSeconds"),
+    now("upstream.timeouts.idleSeconds"),
+    later("controlPlane.mode"),
+    later("controlPlane.geoUrl"),
+    later("controlPlane.caFile"),
+    later("controlPlane.clientVersion"),
+    later("controlPlane.profile"),
+    later("controlPlane.eId"),
+    later("controlPlane.waitMilliseconds"),
+    later("controlPlane.requestTimeoutMilliseconds"),
+    later("controlPlane.maxPhfBytes"),
+    later("sharing.mode"),
+    list("sharing.members", &["name", "swarm", "peers"], false),
+    later("sharing.service"),
+    later("sharing.homeDeadlineMilliseconds"),
+    later("sharing.arrayJoin.enabled"),
+    later("sharing.arrayJoin.scope"),
+    later("sharing.arrayJoin.groupId"),
+    later("sharing.arrayJoin.reportedIp"),
+    later("sharing.arrayJoin.peersWanted"),
+    later("sharing.arrayJoin.restrictedUpload"),
+    later("sharing.arrayJoin.minContentSize"),
+    later("sharing.arrayJoin.allowLoopbackPeers"),
+    later("swarm.badPiecesBeforeBan"),
+    later("swarm.banSeconds"),
+    later("swarm.violationsBeforeBan"),
+    later("swarm.violationWindowSeconds"),
+    later("swarm.maxConnections"),
+    later("swarm.maxConnectionsPerContent"),
+    later("swarm.maxConnectionsPerAddress"),
+    later("swarm.maxHalfOpen"),
+    later("swarm.uploadSlots"),
+    later("swarm.requestsInFlight"),
+    later("swarm.maxQueuedRequests"),
+    later("swarm.connectSeconds"),
+    later("swarm.handshakeSeconds"),
+    later("swarm.keepAliveSeconds"),
+    later("swarm.idleSeconds"),
+    later("swarm.peerStallMilliseconds"),
+    later("branchCache.enabled"),
+    later("branchCache.versions"),
+    later("branchCache.allowLoopbackOffers"),
+    later("branchCache.maxClients"),
+    later("branchCache.maxOffers"),
+    later("bits.enabled"),
+    later("bits.domainSid"),
+    later("bits.cert"),
+    later("bits.key"),
+    later("bits.peers.mode"),
+    later("bits.peers.directory"),
+    later("bits.peers.ca"),
+    later("bits.peers.deny"),
+    later("bits.peers.allowMissingEku"),
+    later("bits.peers.limit"),
+    later("bits.peers.reloadSeconds"),
+    later("bits.schemeAlias"),
+    later("bits.maxAgeSeconds"),
+    later("bits.maxBytes"),
+    later("bits.maxConcurrent"),
+    later("bits.maxConnectionsPerPeer"),
+    later("bits.maxRequestBytes"),
+    later("bits.timeouts.handshakeSeconds"),
+    later("bits.timeouts.headerSeconds"),
+    later("bits.timeouts.bodySeconds"),
+    later("bits.timeouts.writeStallSeconds"),
+    later("bits.timeouts.idleSeconds"),
+    later("bits.client.enabled"),
+    later("bits.client.members"),
+    later("bits.client.servers"),
+    later("bits.client.attemptMilliseconds"),
+    later("bits.client.searchMilliseconds"),
+    later("bits.client.downloadSeconds"),
+    later("bits.client.banSeconds"),
+    later("tls.cert"),
+    later("tls.key"),
+    later("tls.clientCa"),
+    later("tls.minVersion"),
+    later("tls.peers.cert"),
+    later("tls.peers.key"),
+    later("tls.peers.ca"),
+    now("limits.connections"),
+    now("limits.headerSeconds"),
+    now("limits.headerBytes"),
+    now("limits.idleSeconds"),
+    now("shutdown.drainSeconds"),
+    now("shutdown.graceSeconds"),
+    later("telemetry.otlpEndpoint"),
+    now("log.level"),
+    now("log.format"),
+];
+
+/// The key with exactly this path.
+pub(crate) fn find(path: &str) -> Option<&'static Key> {
+    KEYS.iter().find(|key| key.path == path)
+}
+
+/// Names that may stand directly below `section` (empty = top level); empty when there is no such section.
+pub(crate) fn names_below(section: &str) -> Vec<&'static str> {
+    let mut names: Vec<&'static str> = KEYS
+        .iter()
+        .filter_map(|key| {
+            let rest = if section.is_empty() {
+                key.path
+            } else {
+                key.path.strip_prefix(section)?.strip_prefix('.')?
+            };
+            rest.split('.').next()
+        })
+        .collect();
+    names.dedup();
+    names
+}

@@ -1,0 +1,130 @@
+//! `content`: which origins are cached, for how long, and under which key.
+
+use serde::{Deserialize, Serialize};
+
+/// What may be cached and how.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "camelCase")]
+pub struct Content {
+    /// Origins beside the built-in list.
+    pub extra_origins: Vec<ExtraOrigin>,
+    /// Host patterns that are never served; wins over every other list.
+    pub deny_origins: Vec<String>,
+    /// Origins may resolve to private or loopback addresses (labs). `false` protects the cluster's own services.
+    pub allow_private_targets: bool,
+    /// Ages.
+    pub ttl: TimeToLive,
+    /// How a URL becomes a cache key.
+    pub key: ContentKey,
+    /// What is fetched beyond the asked range.
+    pub read_ahead: ReadAhead,
+    /// What goes when a volume is full.
+    pub eviction: Eviction,
+}
+
+/// One origin or a family of origins.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "camelCase")]
+pub struct ExtraOrigin {
+    /// `name` or `*.name`; the star also covers the bare name. No scheme, no port. Required.
+    pub host: String,
+    /// The class it counts as. `None` = `Other`.
+    pub class: Option<ContentClass>,
+    /// Host name used in the cache key instead of the real one, so that several hosts share their objects.
+    pub alias: Option<String>,
+}
+
+/// What kind of content an origin delivers: a closed set, used as a label of metrics.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[allow(missing_docs, reason = "the names are the products' names")]
+pub enum ContentClass {
+    WindowsUpdate,
+    Edge,
+    Office,
+    Intune,
+    Teams,
+    Outlook,
+    Xbox,
+    DeviceUpdate,
+    Other,
+}
+
+/// Ages in seconds since the last use of an object.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "camelCase")]
+pub struct TimeToLive {
+    /// Unused for so long = gone.
+    pub max_age_seconds: u64,
+    /// Served for so long past its freshness while a newer state is asked for.
+    pub stale_while_revalidate_seconds: u64,
+    /// Served for so long past its freshness while the origin fails.
+    pub stale_if_error_seconds: u64,
+}
+
+impl Default for TimeToLive {
+    fn default() -> Self {
+        Self {
+            max_age_seconds: 2_592_000,
+            stale_while_revalidate_seconds: 86_400,
+            stale_if_error_seconds: 604_800,
+        }
+    }
+}
+
+/// How a URL becomes a cache key.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "camelCase")]
+pub struct ContentKey {
+    /// Whether queries that are only signatures are left out.
+    pub ignore_query: IgnoreQuery,
+}
+
+/// Whether queries that are only signatures are left out of the key.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum IgnoreQuery {
+    /// On the paths whose query is known to be only a signature.
+    #[default]
+    Auto,
+    /// Every query is part of the key.
+    Never,
+}
+
+/// What is fetched beyond the asked range.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "camelCase")]
+pub struct ReadAhead {
+    /// How far.
+    pub mode: ReadAheadMode,
+}
+
+/// What is fetched beyond the asked range.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ReadAheadMode {
+    /// Only what was asked, one piece at a time.
+    Off,
+    /// A few pieces ahead inside the asked range.
+    #[default]
+    Adaptive,
+    /// Any request fetches the whole object.
+    WholeObject,
+}
+
+/// What goes when a volume is full.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "camelCase")]
+pub struct Eviction {
+    /// The order.
+    pub policy: EvictionPolicy,
+    /// Classes that go last.
+    pub protect: Vec<ContentClass>,
+}
+
+/// Order of eviction.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum EvictionPolicy {
+    /// The best order that this release knows.
+    #[default]
+    Auto,
+    /// Least recently used object first.
+    Lru,
+}

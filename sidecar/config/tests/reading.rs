@@ -1,0 +1,191 @@
+//! Files and variables: what is refused, by which path, and which source wins.
+
+use std::collections::BTreeMap;
+
+use connected_cache_config::{ByteSize, Config, ConfigError, ContentClass, LogLevel, TlsVersion};
+
+fn problems(result: Result<Config, ConfigError>) -> BTreeMap<String, String> {
+    let error = result.expect_err("this configuration has problems");
+    error.problems.into_iter().map(|problem| (problem.path, problem.message)).collect()
+}
+
+fn load(yaml: &str, variables: &[(&str, &str)]) -> Result<Config, ConfigError> {
+    Config::load(Some(yaml), variables.iter().copied())
+}
+
+#[test]
+fn a_partial_file_changes_only_what_it_names() {
+    let config = Config::from_yaml(
+        "node: {name: pod-0}\nlisten:\n  admin: null\nstorage: {volumes: [{path: /a, limit: 10M}, {path: /b}]}\n\
+         content: {extraOrigins: [{host: '*.example.edu', class: Office}]}\n\
+         upstream: {resolve: {dl.example.edu: '127.0.0.1:9000'}}\ntls: {minVersion: '1.3'}\nlog: {level: debug}\n",
+    )
+    .unwrap();
+    let mut expected = Config::default();
+    expected.node.name = Some("pod-0".into());
+    expected.listen.admin = None;
+    expected.storage.volumes[0].path = "/a".into();
+    expected.storage.volumes[0].limit = ByteSize::from_bytes(10_000_000);
+    expected.storage.volumes.push(connected_cache_config::Volume {
+        path: "/b".into(),
+        limit: ByteSize::from_bytes(107_374_182_400),
+    });
+    expected.content.extra_origins.push(connected_cache_config::ExtraOrigin {
+        host: "*.example.edu".into(),
+        class: Some(ContentClass::Office),
+        alias: None,
+    });
+    expected.upstream.resolve.insert("dl.example.edu".into(), "127.0.0.1:9000".parse().unwrap());
+    expected.tls.min_version = TlsVersion::V1_3;
+    expected.log.level = LogLevel::Debug;
+    assert_eq!(config, expected);
+}
+
+#[test]
+fn json_is_yaml() {
+    let config = Config::from_yaml(r#"{"shutdown": {"drainSeconds": 7}}"#).unwrap();
+    assert_eq!(config.shutdown.drain_seconds, 7);
+}
+
+#[test]
+fn unknown_keys_are_refused_by_full_path_at_every_level_all_at_once() {
+    let found = problems(Config::from_yaml(
+        "storag: {}\nstorage: {volume: [], volumes: [{path: /a}, {path: /b, limits: 1Gi}]}\n\
+         upstream: {timeouts: {conectSeconds: 1}}\nsharing: {arrayJoin: {scoop: Lan}}\n",
+    ));
+    let paths: Vec<&str> = found.keys().map(String::as_str).collect();
+    assert_eq!(
+        paths,
+        [
+            "sharing.arrayJoin.scoop",
+            "storag",
+            "storage.volume",
+            "storage.volumes[1].limits",
+            "upstream.timeouts.conectSeconds",
+        ]
+    );
+    assert!(found["storag"].contains("did you mean `storage`?"), "{found:?}");
+    assert!(found["storage.volume"].contains("did you mean `volumes`?"), "{found:?}");
+    assert!(
+        found["storage.volumes[1].limits"].contains("known in `storage.volumes[1]`: path, limit"),
+        "{found:?}"
+    );
+    assert!(found["upstream.timeouts.conectSeconds"].contains("did you mean `connectSeconds`?"), "{found:?}");
+}
+
+#[test]
+fn wrong_types_are_named_by_path_all_at_once() {
+    let found = problems(Config::from_yaml(
+        "storage: {minFree: lots, volumes: [{path: /a}, {path: /b, limit: 1.5Gi}]}\nlog: {level: loud}\n\
+         limits: 5\nupstream: {resolve: {a.example: '127.0.0.1:1', b.example: somewhere}}\nsharing: {arrayJoin: {peersWanted: 256}}\n",
+    ));
+    let paths: Vec<&str> = found.keys().map(String::as_str).collect();
+    assert_eq!(
+        paths,
+        [
+            "limits",
+            "log.level",
+            "sharing.arrayJoin.peersWanted",
+            "storage.minFree",
+            "storage.volumes[1].limit",
+            "upstream.resolve[\"b.example\"]",
+        ]
+    );
+    assert!(found["log.level"].contains("`error`, `warn`, `info`, `debug`, `trace`"), "{found:?}");
+    assert!(found["storage.minFree"].contains("such as 100Gi"), "{found:?}");
+}
+
+#[test]
+fn broken_rules_are_named_by_path_beside_other_problems() {
+    let found = problems(Config::from_yaml(
+        "listen: {http: '0.0.0.0:5001', https: '0.0.0.0:8443'}\nstorage: {volumes: [{path: /a}, {path: /a/b}, {limit: 1Gi}]}\n\
+         content: {extraOrigins: [{host: 'http://x.example'}], denyOrigins: ['10.0.0.1']}\ncontrolPlane: {mode: Custom}\n\
+         swarm: {badPiecesBeforeBan: 1}\nlogs: {}\n",
+    ));
+    let paths: Vec<&str> = found.keys().map(String::as_str).collect();
+    assert_eq!(
+        paths,
+        [
+            "content.denyOrigins[0]",
+            "content.extraOrigins[0].host",
+            "controlPlane.geoUrl",
+            "listen.admin",
+            "logs",
+            "storage.volumes[1].path",
+            "storage.volumes[2].path",
+            "swarm.badPiecesBeforeBan",
+            "tls.cert",
+        ]
+    );
+}
+
+#[test]
+fn what_is_no_mapping_or_no_yaml_is_refused() {
+    for text in ["- a\n- b\n", "just words", "a: [", "a: 1\na: 2\n"] {
+        assert!(Config::from_yaml(text).is_err(), "{text:?} was accepted");
+    }
+    for text in ["# only a comment\n", "storage:\n", "{}"] {
+        assert_eq!(Config::from_yaml(text), Ok(Config::default()), "{text:?}");
+    }
+}
+
+#[test]
+fn environment_wins_over_file_and_file_over_default() {
+    let file = "shutdown: {drainSeconds: 7, graceSeconds: 9}\n";
+    let config = load(file, &[("CONNECTEDCACHE_SHUTDOWN__DRAIN_SECONDS", "8"), ("PATH", "/bin")]).unwrap();
+    assert_eq!((config.shutdown.drain_seconds, config.shutdown.grace_seconds), (8, 9));
+    assert_eq!(config.limits.header_seconds, 10);
+}
+
+#[test]
+fn variables_carry_text_numbers_null_lists_and_maps() {
+    let config = load(
+        "node: {id: '7'}\nlisten: {admin: '127.0.0.1:1'}",
+        &[
+            ("CONNECTEDCACHE_NODE__NAME", "123"),
+            ("CONNECTEDCACHE_NODE__ID", "null"),
+            ("CONNECTEDCACHE_LISTEN__ADMIN", "null"),
+            ("CONNECTEDCACHE_CONTENT__ALLOW_PRIVATE_TARGETS", "true"),
+            ("CONNECTEDCACHE_STORAGE__MIN_FREE", "1Gi"),
+            ("CONNECTEDCACHE_STORAGE__VOLUMES", r#"[{"path":"/x","limit":"8Mi"}]"#),
+            ("CONNECTEDCACHE_UPSTREAM__RESOLVE", r#"{"a.example":"127.0.0.1:80"}"#),
+            ("CONNECTEDCACHE_CONTROL_PLANE__GEO_URL", "https://geo.example.edu/geo"),
+        ],
+    )
+    .unwrap();
+    assert_eq!(config.node.name.as_deref(), Some("123"));
+    assert_eq!(config.node.id, None);
+    assert_eq!(config.listen.admin, None);
+    assert!(config.content.allow_private_targets);
+    assert_eq!(config.storage.min_free, ByteSize::from_gibibytes(1));
+    assert_eq!(config.storage.volumes.len(), 1);
+    assert_eq!(config.upstream.resolve.len(), 1);
+    assert_eq!(config.control_plane.geo_url.unwrap().as_str(), "https://geo.example.edu/geo");
+}
+
+#[test]
+fn misspelt_variables_are_refused_and_service_links_are_not_ours() {
+    let found =
+        problems(load("", &[("CONNECTEDCACHE_LOG_LEVEL", "info"), ("CONNECTEDCACHE_LOG__LEVEL", "loud")]));
+    assert!(
+        found["CONNECTEDCACHE_LOG_LEVEL"].contains("did you mean CONNECTEDCACHE_LOG__LEVEL?"),
+        "{found:?}"
+    );
+    assert!(found["CONNECTEDCACHE_LOG__LEVEL"].contains("log.level"), "{found:?}");
+    let links = [
+        ("CONNECTEDCACHE_SERVICE_HOST", "10.0.0.1"),
+        ("CONNECTEDCACHE_SERVICE_PORT_HTTP", "80"),
+        ("CONNECTEDCACHE_PORT", "tcp://10.0.0.1:80"),
+        ("CONNECTEDCACHE_PORT_80_TCP_ADDR", "10.0.0.1"),
+    ];
+    assert_eq!(load("", &links), Ok(Config::default()));
+}
+
+#[test]
+fn keys_without_effect_are_listed_only_when_off_default() {
+    let config = Config::from_yaml(
+        "listen: {swarm: null}\nstorage: {memory: 64Mi, minFree: 1Gi}\nbranchCache: {enabled: true}\nswarm: {uploadSlots: 8}\n",
+    )
+    .unwrap();
+    assert_eq!(config.not_in_effect(), ["storage.memory", "branchCache.enabled"]);
+}
