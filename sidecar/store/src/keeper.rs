@@ -1,0 +1,460 @@
+//! The keeper of a volume: one thread that makes commits durable, evicts, and gives space back.
+//!
+//! Order is everything here. A piece enters the index after its bytes are synced. A piece leaves the index, durably, before
+//! its bytes are cleared. Space is released after the file system has it back. When a step fails the rest of the batch waits
+//! and is tried again once the volume works.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::io;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender};
+use std::sync::{Arc, Weak};
+use std::time::{Duration, Instant};
+
+use connected_cache_sendfile::DataFile;
+
+use crate::eviction::{Eviction, Groups, Name};
+use crate::index::{Change, ObjectRecord, PieceRecord};
+use crate::object::Object;
+use crate::store::Catalogue;
+use crate::volume::{Volume, seconds_now};
+use crate::{GROUP_PIECES, PIECE_LENGTH, disk_bytes};
+
+/// The longest that a commit stays in memory only.
+const COMMIT_AFTER: Duration = Duration::from_secs(2);
+/// Bytes after which a commit is made at once.
+const COMMIT_BYTES: usize = 64 << 20;
+/// How often the keeper looks around when nothing happens.
+const TICK: Duration = Duration::from_millis(200);
+/// How often a volume that failed is tried again.
+const PROBE_EVERY: Duration = Duration::from_secs(2);
+/// How often times of use are written down.
+const USED_EVERY: Duration = Duration::from_mins(10);
+
+/// Data files that may be open before idle ones are closed: each is a mapping and a descriptor.
+const MOST_OPEN: usize = 2048;
+/// How often objects that never got a piece are let go.
+const TIDY_EVERY: Duration = Duration::from_mins(1);
+
+/// What the keeper is told.
+#[derive(Debug)]
+pub(crate) enum Message {
+    /// A new object; it reaches the index with its first piece.
+    Created { object: Arc<Object>, record: ObjectRecord },
+    /// All bytes of a piece are written.
+    Committed {
+        object: Arc<Object>,
+        file: Arc<DataFile>,
+        piece: usize,
+        record: PieceRecord,
+        first_of_group: bool,
+    },
+    /// A fill was given up.
+    Discarded { object: Arc<Object>, file: Arc<DataFile>, piece: usize },
+    /// An object is to go as a whole.
+    Remove { object: Arc<Object> },
+    /// A piece is to go: its bytes were found wrong.
+    DropPiece { object: Arc<Object>, piece: usize },
+    /// A reservation found the volume full or nearly so.
+    Pressure,
+    /// Everything told so far is to be on disk, then answer.
+    Flush(SyncSender<()>),
+    /// Flush and end.
+    Stop,
+}
+
+/// What is to be done once the index is durable.
+#[derive(Debug)]
+enum After {
+    Punch { object: Arc<Object>, pieces: Vec<usize>, bytes: u64 },
+    Unlink { number: u64, file: Option<Weak<DataFile>>, bytes: u64 },
+    Answer(SyncSender<()>),
+}
+
+/// Bytes that are still read although nobody will read them anew.
+#[derive(Debug)]
+enum Lingering {
+    Pieces { object: Arc<Object>, pieces: Vec<usize>, bytes: u64 },
+    Discarded { object: Arc<Object>, file: Arc<DataFile>, piece: usize },
+    File { file: Weak<DataFile>, bytes: u64 },
+}
+
+pub(crate) struct Keeper {
+    volume: Arc<Volume>,
+    catalogue: Arc<Catalogue>,
+    messages: Receiver<Message>,
+    objects: BTreeMap<u64, Arc<Object>>,
+    records: BTreeMap<u64, ObjectRecord>,
+    eviction: Eviction,
+    to_sync: Vec<Arc<DataFile>>,
+    changes: Vec<Change>,
+    after: Vec<After>,
+    lingering: VecDeque<Lingering>,
+    pending_bytes: usize,
+    pending_since: Option<Instant>,
+    urgent: bool,
+    last_probe: Instant,
+    last_used_written: Instant,
+    last_tidy: Instant,
+}
+
+struct Objects<'a>(&'a BTreeMap<u64, Arc<Object>>);
+
+impl Groups for Objects<'_> {
+    fn take_use(&self, (number, group): Name) -> Option<u8> {
+        self.0.get(&number)?.take_use(group)
+    }
+    fn uses(&self, (number, group): Name) -> Option<u8> {
+        self.0.get(&number)?.uses(group)
+    }
+}
+
+impl Keeper {
+    pub(crate) fn new(
+        volume: Arc<Volume>,
+        catalogue: Arc<Catalogue>,
+        messages: Receiver<Message>,
+        loaded: Vec<(Arc<Object>, Vec<u32>)>,
+        protected: Vec<u8>,
+    ) -> Self {
+        let mut eviction = Eviction::new(protected);
+        let mut objects = BTreeMap::new();
+        for (object, groups) in loaded {
+            for group in groups {
+                eviction.insert(object.class(), (object.number(), group));
+            }
+            objects.insert(object.number(), object);
+        }
+        Self {
+            volume,
+            catalogue,
+            messages,
+            objects,
+            records: BTreeMap::new(),
+            eviction,
+            to_sync: Vec::new(),
+            changes: Vec::new(),
+            after: Vec::new(),
+            lingering: VecDeque::new(),
+            pending_bytes: 0,
+            pending_since: None,
+            urgent: false,
+            last_probe: Instant::now(),
+            last_used_written: Instant::now(),
+            last_tidy: Instant::now(),
+        }
+    }
+
+    /// Runs until [`Message::Stop`].
+    pub(crate) fn run(mut self) {
+        loop {
+            let stop = match self.messages.recv_timeout(TICK) {
+                Ok(message) => self.take(message) || self.drain(),
+                Err(RecvTimeoutError::Timeout) => false,
+                Err(RecvTimeoutError::Disconnected) => true,
+            };
+            self.probe();
+            self.evict();
+            if stop || self.is_due() {
+                self.commit();
+            }
+            self.settle();
+            self.tidy();
+            self.write_times_of_use();
+            if stop {
+                self.commit();
+                return;
+            }
+        }
+    }
+
+    fn drain(&mut self) -> bool {
+        while self.pending_bytes < COMMIT_BYTES {
+            match self.messages.try_recv() {
+                Ok(message) => {
+                    if self.take(message) {
+                        return true;
+                    }
+                }
+                Err(_) => break,
+            }
+        }
+        false
+    }
+
+    fn take(&mut self, message: Message) -> bool {
+        match message {
+            Message::Created { object, record } => {
+                self.records.insert(object.number(), record);
+                self.objects.insert(object.number(), object);
+            }
+            Message::Committed { object, file, piece, record, first_of_group } => {
+                self.committed(&object, file, piece, record, first_of_group);
+            }
+            Message::Discarded { object, file, piece } => {
+                self.lingering.push_back(Lingering::Discarded { object, file, piece });
+            }
+            Message::Remove { object } => self.remove(&object),
+            Message::DropPiece { object, piece } => {
+                if let Some(closed) = object.close_piece(piece) {
+                    self.change(Change::DropPiece { number: object.number(), piece }, 0);
+                    self.after.push(After::Punch { object, pieces: closed.pieces, bytes: closed.bytes });
+                    self.urgent = true;
+                }
+            }
+            Message::Pressure => {}
+            Message::Flush(answer) => {
+                self.after.push(After::Answer(answer));
+                self.urgent = true;
+            }
+            Message::Stop => return true,
+        }
+        false
+    }
+
+    fn committed(
+        &mut self,
+        object: &Arc<Object>,
+        file: Arc<DataFile>,
+        piece: usize,
+        record: PieceRecord,
+        first_of_group: bool,
+    ) {
+        let number = object.number();
+        if let Some(record) = self.records.remove(&number) {
+            self.change(Change::Object { number, record }, 0);
+        }
+        if !self.to_sync.iter().any(|other| Arc::ptr_eq(other, &file)) {
+            self.to_sync.push(file);
+        }
+        self.change(Change::Piece { number, piece, record }, object.length_of(piece));
+        if first_of_group {
+            let group = u32::try_from(piece / GROUP_PIECES).unwrap_or(u32::MAX);
+            self.eviction.insert(object.class(), (number, group));
+        }
+    }
+
+    fn change(&mut self, change: Change, bytes: usize) {
+        self.changes.push(change);
+        self.pending_bytes += bytes;
+        self.pending_since.get_or_insert_with(Instant::now);
+    }
+
+    fn remove(&mut self, object: &Arc<Object>) {
+        self.remove_with(object, 0);
+    }
+
+    /// Removes an object; `closed` bytes of it were taken out of sight before and go with it.
+    fn remove_with(&mut self, object: &Arc<Object>, closed: u64) {
+        let Some((bytes, file)) = object.remove() else { return };
+        let bytes = bytes + closed;
+        let number = object.number();
+        self.catalogue.forget(object);
+        self.objects.remove(&number);
+        self.records.remove(&number);
+        self.change(Change::DropObject { number }, 0);
+        self.after.push(After::Unlink { number, file: file.as_ref().map(Arc::downgrade), bytes });
+        self.urgent = true;
+    }
+
+    /// Takes victims out of sight until the volume is below its high-water mark.
+    fn evict(&mut self) {
+        let pending: u64 = self
+            .after
+            .iter()
+            .map(|after| match after {
+                After::Punch { bytes, .. } | After::Unlink { bytes, .. } => *bytes,
+                After::Answer(_) => 0,
+            })
+            .sum();
+        let mut excess = self.volume.excess().saturating_sub(pending + self.lingering_bytes());
+        let mut skipped = Vec::new();
+        while excess > 0 {
+            let Some(name) = self.eviction.victim(&Objects(&self.objects)) else { break };
+            let Some(object) = self.objects.get(&name.0).cloned() else { continue };
+            let Some(closed) = object.close_group(name.1) else {
+                skipped.push((object.class(), name));
+                continue;
+            };
+            excess = excess.saturating_sub(closed.bytes);
+            self.volume.count_eviction(closed.bytes, object.last_used());
+            if closed.object_is_empty {
+                // The bytes of this last group go with the file.
+                self.remove_with(&object, closed.bytes);
+            } else {
+                self.change(Change::DropGroup { number: name.0, group: name.1 }, 0);
+                self.after.push(After::Punch { object, pieces: closed.pieces, bytes: closed.bytes });
+                self.urgent = true;
+            }
+        }
+        for (class, name) in skipped {
+            self.eviction.insert(class, name);
+        }
+    }
+
+    fn lingering_bytes(&self) -> u64 {
+        self.lingering
+            .iter()
+            .map(|lingering| match lingering {
+                Lingering::Pieces { bytes, .. } | Lingering::File { bytes, .. } => *bytes,
+                Lingering::Discarded { .. } => PIECE_LENGTH as u64,
+            })
+            .sum()
+    }
+
+    fn is_due(&self) -> bool {
+        self.urgent
+            || self.pending_bytes >= COMMIT_BYTES
+            || self.pending_since.is_some_and(|since| since.elapsed() >= COMMIT_AFTER)
+    }
+
+    /// Syncs the bytes, then the index, then does what waited for it.
+    fn commit(&mut self) {
+        if !self.volume.accepts_commits() {
+            return;
+        }
+        if let Err(error) = self.make_durable() {
+            self.volume.fail(&error);
+            return;
+        }
+        self.urgent = false;
+        self.pending_bytes = 0;
+        self.pending_since = None;
+        for after in std::mem::take(&mut self.after) {
+            match after {
+                After::Punch { object, pieces, bytes } => {
+                    self.lingering.push_back(Lingering::Pieces { object, pieces, bytes });
+                }
+                After::Unlink { number, file, bytes } => {
+                    if let Err(error) = self.volume.unlink_data(number) {
+                        tracing::warn!(%error, "unable to remove a data file");
+                    }
+                    match file {
+                        Some(file) => self.lingering.push_back(Lingering::File { file, bytes }),
+                        None => self.volume.release(bytes),
+                    }
+                }
+                After::Answer(answer) => drop(answer.send(())),
+            }
+        }
+    }
+
+    fn make_durable(&mut self) -> io::Result<()> {
+        for file in &self.to_sync {
+            file.file().sync_data()?;
+        }
+        self.to_sync.clear();
+        for change in &self.changes {
+            // The name of a new data file has to survive as well.
+            if let Change::Object { number, .. } = change {
+                self.volume.sync_shard(*number)?;
+            }
+        }
+        if !self.changes.is_empty() {
+            self.volume.apply(&self.changes)?;
+            self.changes.clear();
+        }
+        Ok(())
+    }
+
+    /// Gives back the space of bytes that nobody reads any more.
+    fn settle(&mut self) {
+        for _ in 0..self.lingering.len() {
+            let Some(lingering) = self.lingering.pop_front() else { break };
+            if let Some(again) = self.settle_one(lingering) {
+                self.lingering.push_back(again);
+            }
+        }
+    }
+
+    fn settle_one(&mut self, lingering: Lingering) -> Option<Lingering> {
+        match lingering {
+            Lingering::File { file, bytes } => {
+                if file.strong_count() > 0 {
+                    return Some(Lingering::File { file, bytes });
+                }
+                self.volume.release(bytes);
+                None
+            }
+            Lingering::Pieces { object, pieces, bytes } => match object.punch(&pieces) {
+                Ok(busy) if busy.is_empty() => {
+                    self.volume.release(bytes);
+                    if let Some(piece) = pieces.first() {
+                        object.reopen_group(*piece);
+                    }
+                    self.remove_if_empty(&object);
+                    None
+                }
+                Ok(busy) => {
+                    let left: u64 = busy.iter().map(|piece| disk_bytes(object.length_of(*piece))).sum();
+                    self.volume.release(bytes - left);
+                    Some(Lingering::Pieces { object, pieces: busy, bytes: left })
+                }
+                Err(error) => {
+                    self.volume.fail(&error);
+                    Some(Lingering::Pieces { object, pieces, bytes })
+                }
+            },
+            Lingering::Discarded { object, file, piece } => {
+                // Counted bytes of a broken fill: cleared and punched like any other, unless the piece was begun anew.
+                match object.discard(&file, piece) {
+                    Ok(true) => {
+                        self.volume.release(disk_bytes(object.length_of(piece)));
+                        self.remove_if_empty(&object);
+                        None
+                    }
+                    Ok(false) => Some(Lingering::Discarded { object, file, piece }),
+                    Err(error) => {
+                        self.volume.fail(&error);
+                        Some(Lingering::Discarded { object, file, piece })
+                    }
+                }
+            }
+        }
+    }
+
+    fn remove_if_empty(&mut self, object: &Arc<Object>) {
+        if object.is_idle_and_empty() {
+            self.remove(object);
+        }
+    }
+
+    /// Lets go of files that nobody uses when many are open, and of objects that never got a piece.
+    fn tidy(&mut self) {
+        if self.volume.opened() > MOST_OPEN {
+            let open = self.objects.values().filter(|object| !object.close_idle()).count();
+            self.volume.set_opened(open);
+        }
+        if self.last_tidy.elapsed() >= TIDY_EVERY {
+            self.last_tidy = Instant::now();
+            let empty: Vec<_> =
+                self.records.keys().filter_map(|number| self.objects.get(number).cloned()).collect();
+            for object in empty {
+                self.remove_if_empty(&object);
+            }
+        }
+    }
+
+    fn probe(&mut self) {
+        if !self.volume.accepts_commits() && self.last_probe.elapsed() >= PROBE_EVERY {
+            self.last_probe = Instant::now();
+            self.volume.probe();
+        }
+    }
+
+    fn write_times_of_use(&mut self) {
+        if self.last_used_written.elapsed() < USED_EVERY {
+            return;
+        }
+        self.last_used_written = Instant::now();
+        let since = seconds_now().saturating_sub(USED_EVERY.as_secs() + 60);
+        let used: Vec<Change> = self
+            .objects
+            .values()
+            .filter(|object| object.last_used() >= since && !self.records.contains_key(&object.number()))
+            .map(|object| Change::Used { number: object.number(), seconds: object.last_used() })
+            .collect();
+        for change in used {
+            self.change(change, 0);
+        }
+    }
+}

@@ -1,0 +1,566 @@
+//! One object in memory: which pieces are committed, the data file when it is open, and the steps of a fill.
+
+use std::fs::File;
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
+
+use bytes::Bytes;
+use connected_cache_sendfile::data_file::DataFileError;
+use connected_cache_sendfile::{DataFile, PieceWriter};
+use parking_lot::Mutex;
+use rustix::fs::{FallocateFlags, fallocate};
+
+use crate::index::{ObjectRecord, PieceRecord, Trust};
+use crate::keeper::Message;
+use crate::volume::Volume;
+use crate::{GROUP_PIECES, PIECE_LENGTH, disk_bytes};
+
+/// Why a piece can't be read.
+#[derive(Debug, thiserror::Error)]
+pub enum ReadError {
+    /// The piece is not committed, or not any more.
+    #[error("piece {0} is not in the store")]
+    Missing(usize),
+    /// The range is not inside the piece.
+    #[error("the range is outside of piece {0}")]
+    OutOfBounds(usize),
+    /// The volume refused.
+    #[error("unable to read from the volume: {0}")]
+    Io(#[from] io::Error),
+}
+
+/// Why a piece can't be stored now. The caller passes the content through.
+#[derive(Debug, thiserror::Error)]
+pub enum FillError {
+    /// It is committed already.
+    #[error("the piece is in the store already")]
+    Present,
+    /// Somebody else writes it, or its previous bytes are still being read.
+    #[error("the piece is in use")]
+    Busy,
+    /// The object was removed or replaced.
+    #[error("the object was removed")]
+    Removed,
+    /// The volume has no room within its limit, or its file system has less free space than it must keep.
+    #[error("the volume is full")]
+    Full,
+    /// The volume does not take writes.
+    #[error("the volume does not take writes")]
+    Unhealthy,
+    /// The piece is not inside the object, or more bytes were given than it has.
+    #[error("outside of the object")]
+    OutOfBounds,
+    /// A commit came before all bytes.
+    #[error("{0} bytes of the piece are missing")]
+    Incomplete(usize),
+    /// The volume refused.
+    #[error("unable to write to the volume: {0}")]
+    Io(io::Error),
+}
+
+/// 64 pieces.
+#[derive(Debug, Default)]
+struct Group {
+    /// One bit for each committed piece.
+    committed: AtomicU64,
+    /// Uses since the evictor last asked, at most 3.
+    uses: AtomicU8,
+    /// Its bytes are being given back; no fill may begin.
+    closing: AtomicBool,
+}
+
+/// What changes together.
+#[derive(Debug, Default)]
+struct Inner {
+    file: Option<Arc<DataFile>>,
+    /// Pieces with a [`PieceFill`].
+    filling: Vec<usize>,
+    removed: bool,
+}
+
+/// One generation of one content.
+#[derive(Debug)]
+pub struct Object {
+    number: u64,
+    key: u128,
+    class: u8,
+    length: u64,
+    last_used: AtomicU64,
+    groups: Box<[Group]>,
+    inner: Mutex<Inner>,
+    volume: Arc<Volume>,
+}
+
+impl Object {
+    pub(crate) fn new(
+        volume: Arc<Volume>,
+        number: u64,
+        key: u128,
+        record: &ObjectRecord,
+        last_used: u64,
+    ) -> Self {
+        let pieces = usize::try_from(record.length.div_ceil(PIECE_LENGTH as u64)).unwrap_or(usize::MAX);
+        let groups = std::iter::repeat_with(Group::default).take(pieces.div_ceil(GROUP_PIECES)).collect();
+        Self {
+            number,
+            key,
+            class: record.class,
+            length: record.length,
+            last_used: AtomicU64::new(last_used),
+            groups,
+            inner: Mutex::default(),
+            volume,
+        }
+    }
+
+    /// Takes over what the index says at start.
+    pub(crate) fn restore(&self, group: u32, bitmap: u64) -> bool {
+        let Some(found) = self.groups.get(group as usize) else { return false };
+        let pieces = self.pieces() - group as usize * GROUP_PIECES;
+        let valid = if pieces >= GROUP_PIECES { u64::MAX } else { (1 << pieces) - 1 };
+        found.committed.store(bitmap & valid, Ordering::Release);
+        bitmap & valid != 0
+    }
+
+    /// Number that no other object of the volume ever had.
+    #[must_use]
+    pub fn number(&self) -> u64 {
+        self.number
+    }
+
+    /// Hash of its key.
+    pub(crate) fn key(&self) -> u128 {
+        self.key
+    }
+
+    /// Content class, as given at creation.
+    #[must_use]
+    pub fn class(&self) -> u8 {
+        self.class
+    }
+
+    /// Length of the whole content in bytes.
+    #[must_use]
+    pub fn length(&self) -> u64 {
+        self.length
+    }
+
+    /// Number of pieces of the whole content.
+    #[must_use]
+    pub fn pieces(&self) -> usize {
+        usize::try_from(self.length.div_ceil(PIECE_LENGTH as u64)).unwrap_or(usize::MAX)
+    }
+
+    /// Length of one piece in bytes; 0 outside of the object.
+    #[must_use]
+    pub fn length_of(&self, piece: usize) -> usize {
+        let start = piece as u64 * PIECE_LENGTH as u64;
+        usize::try_from(self.length.saturating_sub(start).min(PIECE_LENGTH as u64)).unwrap_or(0)
+    }
+
+    /// Whether a piece is committed.
+    #[must_use]
+    pub fn has(&self, piece: usize) -> bool {
+        let bit = 1 << (piece % GROUP_PIECES);
+        self.groups
+            .get(piece / GROUP_PIECES)
+            .is_some_and(|group| group.committed.load(Ordering::Acquire) & bit != 0)
+    }
+
+    /// Number of committed pieces.
+    #[must_use]
+    pub fn committed(&self) -> usize {
+        self.groups.iter().map(|group| group.committed.load(Ordering::Acquire).count_ones() as usize).sum()
+    }
+
+    /// Bytes that the committed pieces take on disk.
+    #[must_use]
+    pub fn disk_bytes(&self) -> u64 {
+        (0..self.groups.len()).map(|group| self.group_disk_bytes(group, self.bitmap(group))).sum()
+    }
+
+    /// Seconds since 1970 of the last [`Self::touch`].
+    #[must_use]
+    pub fn last_used(&self) -> u64 {
+        self.last_used.load(Ordering::Relaxed)
+    }
+
+    /// Notes that a piece was asked for, at `seconds` since 1970.
+    pub fn touch(&self, piece: usize, seconds: u64) {
+        if let Some(group) = self.groups.get(piece / GROUP_PIECES) {
+            let uses = group.uses.load(Ordering::Relaxed);
+            if uses < 3 {
+                group.uses.store(uses + 1, Ordering::Relaxed);
+            }
+        }
+        if self.last_used.load(Ordering::Relaxed) < seconds {
+            self.last_used.store(seconds, Ordering::Relaxed);
+        }
+    }
+
+    /// What was given at creation.
+    pub fn record(&self) -> Result<Option<ObjectRecord>, ReadError> {
+        self.volume.record(self.number).map_err(|error| ReadError::Io(io::Error::other(error)))
+    }
+
+    /// SHA-256 and trust of a committed piece, once the index has it.
+    pub fn piece_record(&self, piece: usize) -> Result<Option<PieceRecord>, ReadError> {
+        self.volume.piece_record(self.number, piece).map_err(|error| ReadError::Io(io::Error::other(error)))
+    }
+
+    /// Bytes of a committed piece, mapped and not copied.
+    pub fn read(&self, piece: usize, offset: usize, length: usize) -> Result<Bytes, ReadError> {
+        if !self.has(piece) {
+            return Err(ReadError::Missing(piece));
+        }
+        let file = self.open_file(&mut self.inner.lock())?;
+        file.read(piece, offset, length).map_err(|error| match error {
+            DataFileError::OutOfBounds { .. } => ReadError::OutOfBounds(piece),
+            DataFileError::Io(error) => ReadError::Io(error),
+            DataFileError::NotWritten { .. } | DataFileError::Busy { .. } => ReadError::Missing(piece),
+        })
+    }
+
+    /// Begins to store a piece: takes its space and the right to write it. Dropping the result without
+    /// [`PieceFill::commit`] gives both back.
+    pub fn begin(self: &Arc<Self>, piece: usize) -> Result<PieceFill, FillError> {
+        let length = self.length_of(piece);
+        let group =
+            self.groups.get(piece / GROUP_PIECES).filter(|_| length > 0).ok_or(FillError::OutOfBounds)?;
+        let mut inner = self.inner.lock();
+        if inner.removed {
+            return Err(FillError::Removed);
+        }
+        if self.has(piece) {
+            return Err(FillError::Present);
+        }
+        if group.closing.load(Ordering::Acquire) || inner.filling.contains(&piece) {
+            return Err(FillError::Busy);
+        }
+        self.volume.reserve(disk_bytes(length))?;
+        match self.open_file(&mut inner).map_err(|error| self.volume.failed_write(error)).and_then(|file| {
+            // Bytes of an earlier, broken fill that somebody still reads are not to be touched.
+            if file.written(piece) > 0 {
+                file.clear(piece).map_err(|_| FillError::Busy)?;
+            }
+            let writer = file.writer(piece).map_err(|_| FillError::Busy)?;
+            Ok((file, writer))
+        }) {
+            Ok((file, writer)) => {
+                inner.filling.push(piece);
+                Ok(PieceFill {
+                    object: Arc::clone(self),
+                    file,
+                    writer: Some(writer),
+                    piece,
+                    committed: false,
+                })
+            }
+            Err(error) => {
+                self.volume.release(disk_bytes(length));
+                Err(error)
+            }
+        }
+    }
+
+    /// The data file, opened or made when it is not open.
+    fn open_file(&self, inner: &mut Inner) -> io::Result<Arc<DataFile>> {
+        if let Some(file) = &inner.file {
+            return Ok(Arc::clone(file));
+        }
+        if inner.removed {
+            return Err(io::ErrorKind::NotFound.into());
+        }
+        let file = self.volume.open_data(self.number)?;
+        if file.metadata()?.len() != self.length {
+            if self.committed() > 0 {
+                return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the data file has another length"));
+            }
+            file.set_len(self.length)?;
+        }
+        let data =
+            DataFile::open(file, self.length, PIECE_LENGTH, |piece| self.has(piece)).map_err(into_io)?;
+        inner.file = Some(Arc::clone(&data));
+        self.volume.count_open();
+        Ok(data)
+    }
+
+    /// Closes the data file when nobody uses it. Gives whether it is closed now.
+    pub(crate) fn close_idle(&self) -> bool {
+        let mut inner = self.inner.lock();
+        let idle =
+            inner.filling.is_empty() && inner.file.as_mut().is_some_and(|file| Arc::get_mut(file).is_some());
+        if idle {
+            inner.file = None;
+        }
+        inner.file.is_none()
+    }
+
+    fn bitmap(&self, group: usize) -> u64 {
+        self.groups.get(group).map_or(0, |group| group.committed.load(Ordering::Acquire))
+    }
+
+    fn group_disk_bytes(&self, group: usize, bitmap: u64) -> u64 {
+        let last = self.pieces().saturating_sub(1);
+        let whole = u64::from(bitmap.count_ones()) * PIECE_LENGTH as u64;
+        let has_last = last / GROUP_PIECES == group && bitmap & 1 << (last % GROUP_PIECES) != 0;
+        if has_last { whole - PIECE_LENGTH as u64 + disk_bytes(self.length_of(last)) } else { whole }
+    }
+
+    pub(crate) fn uses(&self, group: u32) -> Option<u8> {
+        let group = self.groups.get(group as usize)?;
+        (group.committed.load(Ordering::Acquire) != 0).then(|| group.uses.load(Ordering::Relaxed))
+    }
+
+    pub(crate) fn take_use(&self, group: u32) -> Option<u8> {
+        let uses = self.uses(group)?;
+        self.groups[group as usize].uses.store(uses.saturating_sub(1), Ordering::Relaxed);
+        Some(uses)
+    }
+
+    /// Makes a group unreadable and keeps fills out of it. Gives its pieces, or `None` while one is being filled.
+    pub(crate) fn close_group(&self, group: u32) -> Option<Closed> {
+        let inner = self.inner.lock();
+        let found = self.groups.get(group as usize)?;
+        let filling = inner.filling.iter().any(|piece| piece / GROUP_PIECES == group as usize);
+        if filling || found.closing.swap(true, Ordering::AcqRel) {
+            return None;
+        }
+        let bitmap = found.committed.swap(0, Ordering::AcqRel);
+        let pieces = pieces_of(group, bitmap).collect();
+        let last = !inner.removed && inner.filling.is_empty() && self.committed() == 0;
+        Some(Closed { pieces, bytes: self.group_disk_bytes(group as usize, bitmap), object_is_empty: last })
+    }
+
+    /// Makes one piece unreadable, as [`Self::close_group`] does for a group.
+    pub(crate) fn close_piece(&self, piece: usize) -> Option<Closed> {
+        let inner = self.inner.lock();
+        let group = self.groups.get(piece / GROUP_PIECES)?;
+        let bit = 1 << (piece % GROUP_PIECES);
+        if inner.filling.iter().any(|other| other / GROUP_PIECES == piece / GROUP_PIECES)
+            || group.committed.load(Ordering::Acquire) & bit == 0
+            || group.closing.swap(true, Ordering::AcqRel)
+        {
+            return None;
+        }
+        group.committed.fetch_and(!bit, Ordering::AcqRel);
+        Some(Closed { pieces: vec![piece], bytes: disk_bytes(self.length_of(piece)), object_is_empty: false })
+    }
+
+    /// Gives the space of closed pieces back to the file system, now that the index does not name them any more. Pieces that
+    /// somebody still reads are given back to the caller, who tries again later.
+    pub(crate) fn punch(&self, pieces: &[usize]) -> io::Result<Vec<usize>> {
+        let inner = self.inner.lock();
+        let raw;
+        let file: &File = if let Some(data) = &inner.file {
+            data.file()
+        } else {
+            raw = self.volume.open_data(self.number)?;
+            &raw
+        };
+        let mut busy = Vec::new();
+        for &piece in pieces {
+            if inner.file.as_ref().is_some_and(|data| data.clear(piece).is_err()) {
+                busy.push(piece);
+                continue;
+            }
+            punch_hole(file, piece, self.length_of(piece))?;
+        }
+        Ok(busy)
+    }
+
+    /// Clears the bytes of a fill that was given up. `false` while somebody still reads them; `true` once they are gone or
+    /// belong to a later fill.
+    pub(crate) fn discard(&self, file: &DataFile, piece: usize) -> io::Result<bool> {
+        let inner = self.inner.lock();
+        if inner.filling.contains(&piece) || self.has(piece) {
+            return Ok(true);
+        }
+        if file.clear(piece).is_err() {
+            return Ok(false);
+        }
+        punch_hole(file.file(), piece, self.length_of(piece))?;
+        Ok(true)
+    }
+
+    /// Fills may begin again in the group of a piece.
+    pub(crate) fn reopen_group(&self, piece: usize) {
+        if let Some(group) = self.groups.get(piece / GROUP_PIECES) {
+            group.closing.store(false, Ordering::Release);
+        }
+    }
+
+    /// Tells the keeper to remove the object.
+    pub(crate) fn ask_removal(self: &Arc<Self>) {
+        self.volume.tell(Message::Remove { object: Arc::clone(self) });
+    }
+
+    /// Tells the keeper to drop one piece, whose bytes were found wrong.
+    pub fn drop_piece(self: &Arc<Self>, piece: usize) {
+        self.volume.tell(Message::DropPiece { object: Arc::clone(self), piece });
+    }
+
+    pub(crate) fn is_on(&self, volume: &Arc<Volume>) -> bool {
+        Arc::ptr_eq(&self.volume, volume)
+    }
+
+    /// Makes the whole object unreadable for good. Gives the bytes of its committed pieces and its open file.
+    pub(crate) fn remove(&self) -> Option<(u64, Option<Arc<DataFile>>)> {
+        let mut inner = self.inner.lock();
+        if std::mem::replace(&mut inner.removed, true) {
+            return None;
+        }
+        let bytes = (0..self.groups.len())
+            .map(|group| self.group_disk_bytes(group, self.groups[group].committed.swap(0, Ordering::AcqRel)))
+            .sum();
+        Some((bytes, inner.file.take()))
+    }
+
+    /// Whether nothing is committed and nothing is being filled; such an object may go.
+    pub(crate) fn is_idle_and_empty(&self) -> bool {
+        let inner = self.inner.lock();
+        inner.filling.is_empty()
+            && self.committed() == 0
+            && self.groups.iter().all(|group| !group.closing.load(Ordering::Acquire))
+    }
+}
+
+fn punch_hole(file: &File, piece: usize, length: usize) -> io::Result<()> {
+    let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
+    // To the end of the last page: a shorter hole would leave a page behind.
+    let length = disk_bytes(length);
+    Ok(fallocate(file, flags, piece as u64 * PIECE_LENGTH as u64, length)?)
+}
+
+/// What [`Object::close_group`] took out of sight.
+#[derive(Debug)]
+pub(crate) struct Closed {
+    pub(crate) pieces: Vec<usize>,
+    pub(crate) bytes: u64,
+    pub(crate) object_is_empty: bool,
+}
+
+fn pieces_of(group: u32, bitmap: u64) -> impl Iterator<Item = usize> {
+    (0..GROUP_PIECES)
+        .filter(move |bit| bitmap & 1 << bit != 0)
+        .map(move |bit| group as usize * GROUP_PIECES + bit)
+}
+
+fn into_io(error: DataFileError) -> io::Error {
+    match error {
+        DataFileError::Io(error) => error,
+        other => io::Error::other(other),
+    }
+}
+
+/// A piece that is being stored.
+#[derive(Debug)]
+pub struct PieceFill {
+    object: Arc<Object>,
+    file: Arc<DataFile>,
+    writer: Option<PieceWriter>,
+    piece: usize,
+    committed: bool,
+}
+
+impl PieceFill {
+    /// The object.
+    #[must_use]
+    pub fn object(&self) -> &Arc<Object> {
+        &self.object
+    }
+
+    /// The piece.
+    #[must_use]
+    pub fn piece(&self) -> usize {
+        self.piece
+    }
+
+    /// Bytes written so far.
+    #[must_use]
+    pub fn written(&self) -> usize {
+        self.file.written(self.piece)
+    }
+
+    /// Appends bytes; they can be read by [`Self::reader`] at once.
+    pub fn append(&mut self, bytes: &[u8]) -> Result<(), FillError> {
+        let writer = self.writer.as_mut().ok_or(FillError::Removed)?;
+        writer.append(bytes).map_err(|error| match error {
+            DataFileError::Io(error) => self.object.volume.failed_write(error),
+            _ => FillError::OutOfBounds,
+        })
+    }
+
+    /// A reader that follows the fill: it reads what is written, before the piece is committed.
+    #[must_use]
+    pub fn reader(&self) -> FillReader {
+        FillReader { file: Arc::clone(&self.file), piece: self.piece }
+    }
+
+    /// Admits the piece: all its bytes are there and were checked by the caller, whose digest this is. It can be read at
+    /// once and survives a crash after the next sync point.
+    pub fn commit(mut self, sha256: [u8; 32], trust: Trust) -> Result<(), FillError> {
+        let missing = self.object.length_of(self.piece) - self.written();
+        if missing > 0 {
+            return Err(FillError::Incomplete(missing));
+        }
+        let mut inner = self.object.inner.lock();
+        if inner.removed {
+            drop(inner);
+            return Err(FillError::Removed);
+        }
+        self.writer = None;
+        inner.filling.retain(|piece| *piece != self.piece);
+        let group = &self.object.groups[self.piece / GROUP_PIECES];
+        let before = group.committed.fetch_or(1 << (self.piece % GROUP_PIECES), Ordering::AcqRel);
+        self.committed = true;
+        drop(inner);
+        self.object.volume.tell(Message::Committed {
+            object: Arc::clone(&self.object),
+            file: Arc::clone(&self.file),
+            piece: self.piece,
+            record: PieceRecord { sha256, trust },
+            first_of_group: before == 0,
+        });
+        Ok(())
+    }
+}
+
+impl Drop for PieceFill {
+    fn drop(&mut self) {
+        if self.committed {
+            return;
+        }
+        self.writer = None;
+        let mut inner = self.object.inner.lock();
+        inner.filling.retain(|piece| *piece != self.piece);
+        drop(inner);
+        // The keeper gives the space back, as soon as nobody reads these bytes any more.
+        self.object.volume.tell(Message::Discarded {
+            object: Arc::clone(&self.object),
+            file: Arc::clone(&self.file),
+            piece: self.piece,
+        });
+    }
+}
+
+/// Reads the bytes of a fill as they come.
+#[derive(Clone, Debug)]
+pub struct FillReader {
+    file: Arc<DataFile>,
+    piece: usize,
+}
+
+impl FillReader {
+    /// Bytes that can be read now.
+    #[must_use]
+    pub fn written(&self) -> usize {
+        self.file.written(self.piece)
+    }
+
+    /// Bytes of the piece that are written; `Missing` when not all of them are.
+    pub fn read(&self, offset: usize, length: usize) -> Result<Bytes, ReadError> {
+        self.file.read(self.piece, offset, length).map_err(|_| ReadError::Missing(self.piece))
+    }
+}

@@ -1,0 +1,386 @@
+//! One folder: data files, index, budget and health.
+//!
+//! ```text
+//! <volume>/index.redb          what is committed
+//! <volume>/data/<xx>/<number>  one sparse file for each object; xx = the number's last two hexadecimal digits
+//! ```
+//! Data files are opened below a descriptor of the folder that is kept from the start, so that a volume that was unmounted
+//! under us is never mistaken for the folder that shows in its place.
+
+use std::fs::File;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::mpsc::Sender;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use parking_lot::{Mutex, RwLock};
+use rustix::fd::OwnedFd;
+use rustix::fs::{AtFlags, Mode, OFlags, fstat, fstatvfs, mkdirat, open, openat, unlinkat};
+use rustix::io::Errno;
+
+use crate::budget::Budget;
+use crate::index::{self, Change, Index, Loaded, ObjectRecord, PieceRecord};
+use crate::keeper::Message;
+use crate::object::FillError;
+use crate::{GROUP_PIECES, disk_bytes};
+
+const INDEX: &str = "index.redb";
+const DATA: &str = "data";
+const PROBE: &str = ".probe";
+
+/// Whether a volume takes pieces.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Health {
+    /// It does.
+    Healthy,
+    /// It does not, for this reason; it is tried again every few seconds.
+    Failed(String),
+}
+
+/// How much of a volume is in use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Usage {
+    /// The most that the store may take, in bytes.
+    pub limit: u64,
+    /// Pieces: stored, being stored, or removed and still read.
+    pub pieces: u64,
+    /// The index file.
+    pub index: u64,
+    /// Bytes evicted since the start.
+    pub evicted: u64,
+}
+
+/// The folder of one volume.
+#[derive(Debug)]
+pub(crate) struct Volume {
+    path: PathBuf,
+    folder: OwnedFd,
+    device: u64,
+    min_free: u64,
+    budget: Budget,
+    index: RwLock<Option<Index>>,
+    health: Mutex<Health>,
+    healthy: AtomicBool,
+    opened: AtomicUsize,
+    evicted: AtomicU64,
+    next: AtomicU64,
+    messages: Sender<Message>,
+}
+
+/// An opened volume, and what its index holds.
+#[derive(Debug)]
+pub(crate) struct Opened {
+    pub(crate) volume: Volume,
+    pub(crate) loaded: Vec<Loaded>,
+}
+
+impl Volume {
+    /// Opens or makes the store in a folder that exists. An index that is broken beyond repair is set aside, and the volume
+    /// starts empty.
+    pub(crate) fn open(
+        path: &Path,
+        limit: u64,
+        min_free: u64,
+        messages: Sender<Message>,
+    ) -> io::Result<Opened> {
+        let folder = open(path, OFlags::DIRECTORY | OFlags::CLOEXEC | OFlags::RDONLY, Mode::empty())?;
+        let device = fstat(&folder)?.st_dev;
+        make_folders(&folder)?;
+        let index = open_index(path)?;
+        let mut loaded = Vec::new();
+        index.load(|object| loaded.push(object)).map_err(io::Error::other)?;
+        let epoch = index.next_epoch().map_err(io::Error::other)?;
+        let used = loaded.iter().map(loaded_bytes).sum();
+        let volume = Self {
+            path: path.to_owned(),
+            folder,
+            device,
+            min_free,
+            budget: Budget::new(limit, used, 0),
+            index: RwLock::new(Some(index)),
+            health: Mutex::new(Health::Healthy),
+            healthy: AtomicBool::new(true),
+            opened: AtomicUsize::new(0),
+            evicted: AtomicU64::new(0),
+            next: AtomicU64::new(epoch << 40),
+            messages,
+        };
+        volume.measure_index();
+        Ok(Opened { volume, loaded })
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    pub(crate) fn tell(&self, message: Message) {
+        // The keeper ends after everybody else; a message after that has nothing left to change.
+        let _ = self.messages.send(message);
+    }
+
+    /// A number that no object of this volume ever had.
+    pub(crate) fn next_number(&self) -> u64 {
+        self.next.fetch_add(1, Ordering::Relaxed)
+    }
+
+    // --- bytes ---
+
+    /// Takes space for a piece, or says why not.
+    pub(crate) fn reserve(&self, bytes: u64) -> Result<(), FillError> {
+        if !self.healthy.load(Ordering::Acquire) {
+            return Err(FillError::Unhealthy);
+        }
+        let free = self.free_bytes().map_err(|error| self.failed_write(error))?;
+        if free < self.min_free.saturating_add(bytes) || !self.budget.reserve(bytes) {
+            self.tell(Message::Pressure);
+            return Err(FillError::Full);
+        }
+        if self.budget.used() > self.budget.high_water() {
+            self.tell(Message::Pressure);
+        }
+        Ok(())
+    }
+
+    pub(crate) fn release(&self, bytes: u64) {
+        self.budget.release(bytes);
+    }
+
+    /// Bytes that are to be evicted: above the high-water mark, or below the free space to keep.
+    pub(crate) fn excess(&self) -> u64 {
+        let over = self.budget.used().saturating_sub(self.budget.high_water());
+        let floor = self.min_free.saturating_add((self.min_free / 8).max(1 << 20));
+        let short = self.free_bytes().map_or(0, |free| floor.saturating_sub(free));
+        over.max(short.min(self.budget.used()))
+    }
+
+    fn free_bytes(&self) -> io::Result<u64> {
+        let status = fstatvfs(&self.folder)?;
+        Ok(status.f_bavail.saturating_mul(status.f_frsize))
+    }
+
+    pub(crate) fn usage(&self) -> Usage {
+        Usage {
+            limit: self.budget.limit(),
+            pieces: self.budget.used(),
+            index: self.budget.index(),
+            evicted: self.evicted.load(Ordering::Relaxed),
+        }
+    }
+
+    /// Share of the budget that is free, in millionths: where a new object goes best.
+    pub(crate) fn free_share(&self) -> u64 {
+        let limit = self.budget.piece_limit().max(1);
+        limit.saturating_sub(self.budget.used()).saturating_mul(1_000_000) / limit
+    }
+
+    pub(crate) fn count_eviction(&self, bytes: u64, _last_used: u64) {
+        self.evicted.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    // --- data files ---
+
+    /// Opens the data file of an object, or makes it.
+    pub(crate) fn open_data(&self, number: u64) -> io::Result<File> {
+        let flags = OFlags::RDWR | OFlags::CREATE | OFlags::CLOEXEC;
+        let mode = Mode::RUSR | Mode::WUSR;
+        match openat(&self.folder, data_path(number), flags, mode) {
+            // On a read-only file system what is there can still be served.
+            Err(Errno::ROFS | Errno::ACCESS) => {
+                let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+                Ok(openat(&self.folder, data_path(number), flags, Mode::empty())?.into())
+            }
+            outcome => Ok(outcome?.into()),
+        }
+    }
+
+    /// Syncs the folder that names the data file of an object.
+    pub(crate) fn sync_shard(&self, number: u64) -> io::Result<()> {
+        let flags = OFlags::DIRECTORY | OFlags::RDONLY | OFlags::CLOEXEC;
+        let folder = openat(&self.folder, shard_path(number), flags, Mode::empty())?;
+        Ok(rustix::fs::fsync(&folder)?)
+    }
+
+    pub(crate) fn unlink_data(&self, number: u64) -> io::Result<()> {
+        match unlinkat(&self.folder, data_path(number), AtFlags::empty()) {
+            Ok(()) | Err(Errno::NOENT) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    pub(crate) fn count_open(&self) {
+        self.opened.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn opened(&self) -> usize {
+        self.opened.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn set_opened(&self, count: usize) {
+        self.opened.store(count, Ordering::Relaxed);
+    }
+
+    /// Removes data files that the index does not name: those of earlier runs only, by their epoch.
+    pub(crate) fn remove_orphans(&self, is_known: impl Fn(u64) -> bool) -> io::Result<usize> {
+        let first = self.next.load(Ordering::Relaxed) >> 40 << 40;
+        let mut removed = 0;
+        for shard in 0..=0xff_u64 {
+            let folder = self.path.join(DATA).join(format!("{shard:02x}"));
+            for entry in std::fs::read_dir(folder)? {
+                let name = entry?.file_name();
+                let number = name.to_str().and_then(|name| u64::from_str_radix(name, 16).ok());
+                if let Some(number) = number.filter(|number| *number < first && !is_known(*number)) {
+                    self.unlink_data(number)?;
+                    removed += 1;
+                }
+            }
+        }
+        Ok(removed)
+    }
+
+    // --- index ---
+
+    pub(crate) fn apply(&self, changes: &[Change]) -> io::Result<()> {
+        let index = self.index.read();
+        let index = index.as_ref().ok_or_else(|| io::Error::other("the index is closed"))?;
+        index.apply(changes).map_err(io::Error::other)?;
+        self.measure_index();
+        Ok(())
+    }
+
+    pub(crate) fn record(&self, number: u64) -> index::Result<Option<ObjectRecord>> {
+        self.index.read().as_ref().map_or(Ok(None), |index| index.record(number))
+    }
+
+    pub(crate) fn piece_record(&self, number: u64, piece: usize) -> index::Result<Option<PieceRecord>> {
+        let group = u32::try_from(piece / GROUP_PIECES).unwrap_or(u32::MAX);
+        let found = self.index.read().as_ref().map(|index| index.group(number, group)).transpose()?;
+        Ok(found.and_then(|group| group.get(piece % GROUP_PIECES)))
+    }
+
+    fn measure_index(&self) {
+        if let Ok(metadata) = self.path.join(INDEX).metadata() {
+            self.budget.measured_index(metadata.len());
+        }
+    }
+
+    // --- health ---
+
+    pub(crate) fn health(&self) -> Health {
+        self.health.lock().clone()
+    }
+
+    pub(crate) fn is_healthy(&self) -> bool {
+        self.healthy.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn accepts_commits(&self) -> bool {
+        self.is_healthy()
+    }
+
+    /// A write failed. A full file system is no failure of the volume; everything else is.
+    pub(crate) fn failed_write(&self, error: io::Error) -> FillError {
+        if matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) {
+            self.tell(Message::Pressure);
+            return FillError::Full;
+        }
+        self.fail(&error);
+        FillError::Io(error)
+    }
+
+    /// Takes the volume out of use until a probe succeeds.
+    pub(crate) fn fail(&self, error: &io::Error) {
+        let mut health = self.health.lock();
+        if *health == Health::Healthy {
+            tracing::error!(volume = %self.path.display(), %error, "volume failed: content passes through until it works again");
+        }
+        *health = Health::Failed(error.to_string());
+        self.healthy.store(false, Ordering::Release);
+    }
+
+    /// Tries whether a failed volume works again: same file system, a file can be written and synced, the index opens.
+    pub(crate) fn probe(&self) {
+        match self.try_again() {
+            Ok(()) => {
+                tracing::info!(volume = %self.path.display(), "volume works again");
+                *self.health.lock() = Health::Healthy;
+                self.healthy.store(true, Ordering::Release);
+            }
+            Err(error) => *self.health.lock() = Health::Failed(error.to_string()),
+        }
+    }
+
+    fn try_again(&self) -> io::Result<()> {
+        let now = open(&self.path, OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
+        if fstat(&now)?.st_dev != self.device {
+            return Err(io::Error::other(
+                "another file system is mounted in the volume's place: restart the pod",
+            ));
+        }
+        let flags = OFlags::RDWR | OFlags::CREATE | OFlags::TRUNC | OFlags::CLOEXEC;
+        let file: File = openat(&self.folder, PROBE, flags, Mode::RUSR | Mode::WUSR)?.into();
+        io::Write::write_all(&mut &file, &[0; 4096])?;
+        file.sync_all()?;
+        unlinkat(&self.folder, PROBE, AtFlags::empty())?;
+        // A database that saw an error takes no more writes; a new handle repairs it.
+        let mut index = self.index.write();
+        *index = None;
+        *index = Some(Index::open(&self.path.join(INDEX)).map_err(io::Error::other)?);
+        Ok(())
+    }
+}
+
+/// Seconds since 1970.
+pub(crate) fn seconds_now() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
+}
+
+fn loaded_bytes(object: &Loaded) -> u64 {
+    let last = object.record.length.div_ceil(crate::PIECE_LENGTH as u64).saturating_sub(1);
+    object
+        .bitmaps
+        .iter()
+        .map(|(group, bitmap)| {
+            let whole = u64::from(bitmap.count_ones()) * crate::PIECE_LENGTH as u64;
+            let (last_group, last_bit) = (last / GROUP_PIECES as u64, last % GROUP_PIECES as u64);
+            if u64::from(*group) == last_group && bitmap & 1 << last_bit != 0 {
+                let length = object.record.length - last * crate::PIECE_LENGTH as u64;
+                whole - crate::PIECE_LENGTH as u64 + disk_bytes(usize::try_from(length).unwrap_or(usize::MAX))
+            } else {
+                whole
+            }
+        })
+        .sum()
+}
+
+fn data_path(number: u64) -> String {
+    format!("{}/{number:016x}", shard_path(number))
+}
+
+fn shard_path(number: u64) -> String {
+    format!("{DATA}/{:02x}", number & 0xff)
+}
+
+fn make_folders(folder: &OwnedFd) -> io::Result<()> {
+    let make = |name: &str| match mkdirat(folder, name, Mode::RWXU) {
+        Ok(()) | Err(Errno::EXIST) => Ok(()),
+        Err(error) => Err(io::Error::from(error)),
+    };
+    make(DATA)?;
+    (0..=0xff).try_for_each(|shard| make(&format!("{DATA}/{shard:02x}")))
+}
+
+fn open_index(path: &Path) -> io::Result<Index> {
+    let file = path.join(INDEX);
+    match Index::open(&file) {
+        Ok(index) => Ok(index),
+        Err(error) => {
+            let aside = path.join(format!("{INDEX}.broken"));
+            tracing::error!(volume = %path.display(), %error, "the index can't be read: the volume starts empty");
+            std::fs::rename(&file, &aside)?;
+            let index = Index::open(&file).map_err(io::Error::other)?;
+            std::fs::remove_file(&aside)?;
+            Ok(index)
+        }
+    }
+}
