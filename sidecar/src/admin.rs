@@ -1,0 +1,88 @@
+//! The admin listener: `/livez`, `/readyz`, `/metrics` and `/summary` (dossier delivery-optimization 1.9). Never reachable
+//! through the content port.
+
+mod summary;
+
+use std::{
+    fmt::Write,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
+
+use axum::{
+    Json, Router,
+    extract::State,
+    http::{StatusCode, header},
+    response::{IntoResponse, Response},
+    routing::get,
+};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    metrics::{Counters, Metrics},
+    store::Store,
+};
+
+pub(crate) use summary::Reporter;
+
+/// What the admin endpoint shows.
+pub(crate) struct AdminState {
+    pub(crate) ready: Arc<AtomicBool>,
+    pub(crate) metrics: Metrics,
+    pub(crate) store: Arc<Store>,
+    pub(crate) reporter: Arc<Reporter>,
+}
+
+impl AdminState {
+    pub(crate) fn reporter(node_id: &str, counters: Arc<Counters>, store: Arc<Store>) -> Arc<Reporter> {
+        Arc::new(Reporter::new(node_id, counters, store))
+    }
+}
+
+pub(crate) fn router(state: AdminState) -> Router {
+    Router::new()
+        .route("/livez", get(async || "ok\n"))
+        .route("/readyz", get(readyz))
+        .route("/metrics", get(metrics))
+        .route("/summary", get(summary))
+        .with_state(Arc::new(state))
+}
+
+/// Failing volumes don't make a pod unready: clients are served without them. They are named all the same.
+async fn readyz(State(state): State<Arc<AdminState>>) -> (StatusCode, String) {
+    if !state.ready.load(Ordering::Acquire) {
+        return (StatusCode::SERVICE_UNAVAILABLE, "draining\n".to_owned());
+    }
+    let mut text = "ok\n".to_owned();
+    for volume in state.store.usage() {
+        if let Some(failure) = volume.failure {
+            // Writing to a string can't fail.
+            let _ = writeln!(text, "volume {} fails and is passed by: {failure}", volume.path.display());
+        }
+    }
+    (StatusCode::OK, text)
+}
+
+async fn metrics(State(state): State<Arc<AdminState>>) -> Response {
+    match state.metrics.render() {
+        Ok(text) => {
+            ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response()
+        }
+        Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")).into_response(),
+    }
+}
+
+async fn summary(State(state): State<Arc<AdminState>>) -> Response {
+    Json(state.reporter.current()).into_response()
+}
+
+/// Serves until the end.
+pub(crate) async fn serve(listener: tokio::net::TcpListener, router: Router, end: CancellationToken) {
+    let served =
+        axum::serve(listener, router).with_graceful_shutdown(async move { end.cancelled().await }).await;
+    if let Err(error) = served {
+        tracing::error!(%error, "the admin listener ended");
+    }
+}

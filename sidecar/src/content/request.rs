@@ -1,0 +1,96 @@
+//! What a request asks for, checked: method, target, origin, key and range.
+
+use axum::body::Body;
+use connected_cache_core::{CacheHostOrigin, Generation, ObjectKey, RangeHeader, RangeSpec, Selection};
+use connected_cache_wire::delivery_optimization::{OriginName, RequestTarget};
+use http::{HeaderMap, HeaderName, Method, Request, header};
+
+use super::{ContentState, respond::Refusal};
+use crate::upstream::FetchTarget;
+
+/// The client's correlation vector, passed on to the origin.
+const MS_CV: HeaderName = HeaderName::from_static("ms-cv");
+
+/// A request for content of an allowed origin.
+#[derive(Debug)]
+pub(super) struct ContentRequest {
+    pub(super) is_head: bool,
+    pub(super) origin: CacheHostOrigin,
+    pub(super) key: ObjectKey,
+    pub(super) target: FetchTarget,
+    range: RangeHeader,
+    if_range: Option<String>,
+}
+
+impl ContentRequest {
+    pub(super) fn parse(request: &Request<Body>, state: &ContentState) -> Result<Self, Refusal> {
+        if !matches!(*request.method(), Method::GET | Method::HEAD) {
+            return Err(Refusal::Method);
+        }
+        let headers = request.headers();
+        if has_body(headers) {
+            return Err(Refusal::BadRequest("a request for content has no body"));
+        }
+        let target = RequestTarget::parse(&request.uri().to_string())
+            .map_err(|_| Refusal::BadRequest("the request target can't be used"))?;
+        let name = origin_name(&target, headers)?;
+        let origin = state.allow_list.admit(&name)?;
+        let key = ObjectKey::new(&origin, target.path(), target.query(), state.query_rule);
+        let passed_on = [header::USER_AGENT, MS_CV]
+            .into_iter()
+            .filter_map(|name| headers.get(&name).map(|value| (name, value.clone())))
+            .collect();
+        Ok(Self {
+            is_head: request.method() == Method::HEAD,
+            target: FetchTarget {
+                origin: origin.clone(),
+                path_and_query: target.upstream_path_and_query(),
+                headers: passed_on,
+            },
+            origin,
+            key,
+            range: single(headers, &header::RANGE).map_or(RangeHeader::Ignored, RangeHeader::parse),
+            if_range: single(headers, &header::IF_RANGE).map(str::to_owned),
+        })
+    }
+
+    /// Where in an object of unknown length the first asked byte probably is.
+    pub(super) const fn likely_offset(&self) -> u64 {
+        match (self.is_head, &self.if_range, self.range) {
+            (false, None, RangeHeader::Single(RangeSpec::From(first) | RangeSpec::FromTo(first, _))) => first,
+            _ => 0,
+        }
+    }
+
+    /// What is asked of this state of the object. HEAD describes the whole (RFC 9110 14.2: Range is for GET).
+    pub(super) fn selection(&self, generation: &Generation) -> Selection {
+        let other_state = self.if_range.as_ref().is_some_and(|value| !generation.satisfies_if_range(value));
+        if self.is_head || other_state {
+            return Selection::Whole;
+        }
+        self.range.select(generation.content_length_bytes)
+    }
+}
+
+/// The last `cacheHostOrigin`, else the host that the request is addressed to.
+fn origin_name(target: &RequestTarget, headers: &HeaderMap) -> Result<OriginName, Refusal> {
+    if let Some(named) = target.cache_host_origin() {
+        return named.clone().map_err(Refusal::OriginName);
+    }
+    let host = target.authority().or_else(|| single(headers, &header::HOST)).unwrap_or_default();
+    // A port of 80 is what the name alone means; any other would be another origin.
+    let host = host.strip_suffix(":80").unwrap_or(host);
+    OriginName::parse(host).map_err(|_| Refusal::NotACacheRequest)
+}
+
+/// A field that stands there exactly once, as text.
+fn single<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
+    let mut values = headers.get_all(name).iter();
+    let value = values.next()?.to_str().ok()?;
+    values.next().is_none().then_some(value)
+}
+
+fn has_body(headers: &HeaderMap) -> bool {
+    let length = headers.get(header::CONTENT_LENGTH).is_some_and(|length| length.as_bytes() != b"0");
+    length || headers.contains_key(header::TRANSFER_ENCODING)
+}

@@ -1,0 +1,175 @@
+//! Reply heads (dossier delivery-optimization 1.4): numeric lengths always, ranges answered 206, and for what is refused a
+//! status that does not cost the client more than it must.
+
+use std::sync::Arc;
+
+use axum::body::Body;
+use connected_cache_core::{ByteRange, ContentRange, OriginRefused};
+use connected_cache_wire::delivery_optimization::OriginNameError;
+use http::{HeaderName, HeaderValue, Method, Response, StatusCode, header};
+
+use crate::{
+    metrics::{CacheResult, Source},
+    store::Object,
+    upstream::UpstreamError,
+};
+
+const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
+const X_CACHE: HeaderName = HeaderName::from_static("x-cache");
+const X_CID: HeaderName = HeaderName::from_static("x-cid");
+
+/// A reply with content.
+#[derive(Debug)]
+pub(super) struct ReplyHead {
+    pub(super) object: Arc<Object>,
+    pub(super) status: StatusCode,
+    /// `None` = the object is empty.
+    pub(super) range: Option<ByteRange>,
+    pub(super) result: CacheResult,
+    /// Where the first bytes come from.
+    pub(super) source: Source,
+    pub(super) collapsed: bool,
+}
+
+impl ReplyHead {
+    pub(super) fn into_response(self, body: Body, node_id: &HeaderValue) -> Response<Body> {
+        let total = self.object.layout().content_length_bytes();
+        let mut response = Response::new(body);
+        *response.status_mut() = self.status;
+        let headers = response.headers_mut();
+        for (name, value) in &self.object.head().headers {
+            if let (Ok(name), Ok(value)) = (HeaderName::try_from(name), HeaderValue::try_from(value)) {
+                headers.insert(name, value);
+            }
+        }
+        let length = self.range.map_or(0, ByteRange::length);
+        headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
+        if let Some(range) = self.range.filter(|_| self.status == StatusCode::PARTIAL_CONTENT) {
+            insert_text(headers, header::CONTENT_RANGE, &ContentRange::Part { range, total }.to_string());
+        }
+        headers.insert(header::ACCEPT_RANGES, HeaderValue::from_static("bytes"));
+        let collapsed = if self.collapsed { "; collapsed" } else { "" };
+        let (x_cache, status) = match self.result {
+            CacheResult::Hit => ("HIT", format!("connectedcache; hit; detail={}", self.source.as_str())),
+            CacheResult::Partial => {
+                ("PARTIAL", format!("connectedcache; fwd=partial{collapsed}; detail=origin"))
+            }
+            CacheResult::Miss | CacheResult::None => {
+                ("MISS", format!("connectedcache; fwd=miss{collapsed}; detail=origin"))
+            }
+        };
+        headers.insert(X_CACHE, HeaderValue::from_static(x_cache));
+        insert_text(headers, CACHE_STATUS, &status);
+        headers.insert(X_CID, node_id.clone());
+        response
+    }
+}
+
+/// A reply without content.
+#[derive(Debug)]
+pub(super) enum Refusal {
+    /// Neither GET nor HEAD.
+    Method,
+    /// Not HTTP as it should be.
+    BadRequest(&'static str),
+    /// `cacheHostOrigin` can't name an origin.
+    OriginName(OriginNameError),
+    /// It names one that is not served.
+    Origin(OriginRefused),
+    /// No `cacheHostOrigin`, and addressed to something that is no origin.
+    NotACacheRequest,
+    /// The range lies outside the content.
+    Unsatisfiable { total: u64 },
+    /// The origin gave no usable bytes.
+    Upstream(UpstreamError),
+}
+
+impl From<OriginRefused> for Refusal {
+    fn from(refused: OriginRefused) -> Self {
+        Self::Origin(refused)
+    }
+}
+
+impl From<UpstreamError> for Refusal {
+    fn from(error: UpstreamError) -> Self {
+        match error {
+            UpstreamError::OutsideContent { total } => Self::Unsatisfiable { total },
+            error => Self::Upstream(error),
+        }
+    }
+}
+
+impl Refusal {
+    fn status(&self) -> StatusCode {
+        match self {
+            Self::Method => StatusCode::METHOD_NOT_ALLOWED,
+            Self::BadRequest(_) => StatusCode::BAD_REQUEST,
+            Self::OriginName(_) | Self::Origin(_) | Self::NotACacheRequest => StatusCode::FORBIDDEN,
+            Self::Unsatisfiable { .. } => StatusCode::RANGE_NOT_SATISFIABLE,
+            Self::Upstream(error) => error.client_status(),
+        }
+    }
+
+    fn message(&self) -> String {
+        match self {
+            Self::Method => "only GET and HEAD are served here".to_owned(),
+            Self::BadRequest(reason) => (*reason).to_owned(),
+            Self::OriginName(error) => format!("cacheHostOrigin holds {error}"),
+            Self::Origin(refused) => refused.to_string(),
+            Self::NotACacheRequest => {
+                "this is a content cache: add ?cacheHostOrigin=<origin host> or send the origin in the Host header".to_owned()
+            }
+            Self::Unsatisfiable { total } => format!("the range lies outside the content of {total} bytes"),
+            Self::Upstream(error) => error.to_string(),
+        }
+    }
+
+    pub(super) fn into_response(self, method: &Method, node_id: &HeaderValue) -> Response<Body> {
+        let message = format!("{}\n", self.message());
+        let length = message.len();
+        let body = if method == Method::HEAD { Body::empty() } else { Body::from(message) };
+        let mut response = Response::new(body);
+        *response.status_mut() = self.status();
+        let headers = response.headers_mut();
+        headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+        headers.insert(X_CID, node_id.clone());
+        match &self {
+            Self::Method => {
+                headers.insert(header::ALLOW, HeaderValue::from_static("GET, HEAD"));
+            }
+            Self::Unsatisfiable { total } => {
+                insert_text(
+                    headers,
+                    header::CONTENT_RANGE,
+                    &ContentRange::Unsatisfied { total: *total }.to_string(),
+                );
+                headers.insert(header::ACCEPT_RANGES, HeaderValue::from_static("bytes"));
+            }
+            Self::Upstream(error) => {
+                let forwarded = match error {
+                    UpstreamError::Status { status } => format!("; fwd-status={}", status.as_u16()),
+                    _ => String::new(),
+                };
+                insert_text(
+                    headers,
+                    CACHE_STATUS,
+                    &format!("connectedcache; fwd=miss{forwarded}; detail={}", error.label()),
+                );
+                headers.insert(X_CACHE, HeaderValue::from_static("MISS"));
+                if response.status() == StatusCode::SERVICE_UNAVAILABLE {
+                    response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("2"));
+                }
+            }
+            _ => {}
+        }
+        response
+    }
+}
+
+fn insert_text(headers: &mut http::HeaderMap, name: HeaderName, text: &str) {
+    // Texts made here are visible ASCII.
+    if let Ok(value) = HeaderValue::try_from(text) {
+        headers.insert(name, value);
+    }
+}

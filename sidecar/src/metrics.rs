@@ -1,0 +1,296 @@
+//! Counters and their names. The counters are plain atomics, read by the OpenTelemetry instruments when somebody scrapes and by
+//! the summary, so that both say the same and the hot path pays one addition.
+//!
+//! Labels come from closed sets; never a host, a path, a client or a content id.
+
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use connected_cache_core::ContentClass;
+use opentelemetry::{KeyValue, metrics::MeterProvider};
+use opentelemetry_sdk::metrics::SdkMeterProvider;
+use parking_lot::Mutex;
+use prometheus::{Encoder, Registry, TextEncoder};
+
+use crate::store::Store;
+
+/// Where bytes that a client got came from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Source {
+    /// Held in memory, for example because another client's fetch was followed.
+    Memory,
+    /// Read from a volume.
+    Disk,
+    /// From another pod or a peer.
+    Peer,
+    /// Fetched for this client.
+    Origin,
+}
+
+impl Source {
+    /// Every source, in the order of its index.
+    pub const ALL: [Self; 4] = [Self::Memory, Self::Disk, Self::Peer, Self::Origin];
+
+    /// The word for labels and headers.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Memory => "memory",
+            Self::Disk => "disk",
+            Self::Peer => "peer",
+            Self::Origin => "origin",
+        }
+    }
+
+    const fn index(self) -> usize {
+        self as usize
+    }
+}
+
+/// How a request was answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum CacheResult {
+    /// Nothing was fetched.
+    Hit,
+    /// Everything was fetched.
+    Miss,
+    /// Some was fetched.
+    Partial,
+    /// Not answered from content: refused or failed.
+    None,
+}
+
+impl CacheResult {
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Hit => "hit",
+            Self::Miss => "miss",
+            Self::Partial => "partial",
+            Self::None => "none",
+        }
+    }
+}
+
+/// Labels of one request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct RequestLabels {
+    /// What the origin delivers; `None` = no origin was accepted.
+    pub class: Option<ContentClass>,
+    /// How it was answered.
+    pub result: CacheResult,
+    /// First digit of the status.
+    pub code_class: u16,
+}
+
+/// Everything that is counted.
+#[derive(Debug, Default)]
+pub struct Counters {
+    served_bytes: [AtomicU64; 4],
+    /// Body bytes that came from origins.
+    pub origin_bytes: AtomicU64,
+    /// Requests to origins.
+    pub origin_requests: AtomicU64,
+    /// Pieces that could not be stored.
+    pub pieces_passed_through: AtomicU64,
+    /// Requests that waited for another one's first fetch.
+    pub collapsed_requests: AtomicU64,
+    /// Open content connections.
+    pub connections: AtomicU64,
+    requests: Mutex<BTreeMap<RequestLabels, u64>>,
+}
+
+impl Counters {
+    /// Adds body bytes that were handed to the kernel.
+    pub fn add_served(&self, source: Source, bytes: u64) {
+        self.served_bytes[source.index()].fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    /// Body bytes that were handed to the kernel so far.
+    #[must_use]
+    pub fn served(&self, source: Source) -> u64 {
+        self.served_bytes[source.index()].load(Ordering::Relaxed)
+    }
+
+    /// Counts an answered request.
+    pub fn add_request(&self, labels: RequestLabels) {
+        *self.requests.lock().entry(labels).or_default() += 1;
+    }
+
+    /// Requests with this result so far.
+    #[must_use]
+    pub fn requests(&self, result: CacheResult) -> u64 {
+        self.requests
+            .lock()
+            .iter()
+            .filter(|(labels, _)| labels.result == result)
+            .map(|(_, count)| count)
+            .sum()
+    }
+}
+
+/// The instruments and what renders them.
+#[derive(Debug)]
+pub struct Metrics {
+    registry: Registry,
+    _provider: SdkMeterProvider,
+}
+
+/// The exporter could not be set up.
+#[derive(Debug, thiserror::Error)]
+#[error("failed to set up metrics: {reason}")]
+pub struct MetricsError {
+    reason: String,
+}
+
+impl Metrics {
+    /// Instruments over these counters and this store.
+    pub fn new(counters: &Arc<Counters>, store: &Arc<Store>) -> Result<Self, MetricsError> {
+        let registry = Registry::new();
+        let exporter = opentelemetry_prometheus::exporter()
+            .with_registry(registry.clone())
+            .scope_info_enabled(false)
+            .without_target_info()
+            .without_units()
+            .build()
+            .map_err(|error| MetricsError { reason: error.to_string() })?;
+        let provider = SdkMeterProvider::builder().with_reader(exporter).build();
+        let meter = provider.meter("connectedcache");
+        instrument_counters(&meter, counters);
+        instrument_store(&meter, store);
+        Ok(Self { registry, _provider: provider })
+    }
+
+    /// The text that Prometheus reads.
+    pub fn render(&self) -> Result<String, MetricsError> {
+        let mut text = Vec::new();
+        TextEncoder::new()
+            .encode(&self.registry.gather(), &mut text)
+            .map_err(|error| MetricsError { reason: error.to_string() })?;
+        String::from_utf8(text).map_err(|error| MetricsError { reason: error.to_string() })
+    }
+}
+
+/// Picks one of the plain counters.
+type Counter = fn(&Counters) -> &AtomicU64;
+
+/// Names get their `_total` from the exporter.
+fn instrument_counters(meter: &opentelemetry::metrics::Meter, counters: &Arc<Counters>) {
+    let http = || KeyValue::new("protocol", "http");
+    let shared = counters.clone();
+    meter
+        .u64_observable_counter("connectedcache_served_bytes")
+        .with_description("Body bytes written to clients, by where they came from")
+        .with_callback(move |observer| {
+            for source in Source::ALL {
+                observer.observe(shared.served(source), &[http(), KeyValue::new("source", source.as_str())]);
+            }
+        })
+        .build();
+    let shared = counters.clone();
+    meter
+        .u64_observable_counter("connectedcache_requests")
+        .with_description("Answered content requests")
+        .with_callback(move |observer| {
+            for (labels, count) in shared.requests.lock().iter() {
+                let class = labels.class.map_or("none", class_label);
+                let labels = [
+                    http(),
+                    KeyValue::new("content_class", class),
+                    KeyValue::new("cache_status", labels.result.as_str()),
+                    KeyValue::new("code_class", format!("{}xx", labels.code_class)),
+                ];
+                observer.observe(*count, &labels);
+            }
+        })
+        .build();
+    let single: [(&'static str, &'static str, Counter); 4] = [
+        ("connectedcache_origin_bytes", "Body bytes fetched from origins", |c| &c.origin_bytes),
+        ("connectedcache_origin_requests", "Requests sent to origins", |c| &c.origin_requests),
+        ("connectedcache_pieces_passed_through", "Pieces that no volume could take", |c| {
+            &c.pieces_passed_through
+        }),
+        ("connectedcache_collapsed_requests", "Requests that waited for another one's fetch", |c| {
+            &c.collapsed_requests
+        }),
+    ];
+    for (name, description, counter) in single {
+        let shared = counters.clone();
+        meter
+            .u64_observable_counter(name)
+            .with_description(description)
+            .with_callback(move |observer| observer.observe(counter(&shared).load(Ordering::Relaxed), &[]))
+            .build();
+    }
+    let shared = counters.clone();
+    meter
+        .u64_observable_gauge("connectedcache_connections")
+        .with_description("Open content connections")
+        .with_callback(move |observer| {
+            observer.observe(shared.connections.load(Ordering::Relaxed), &[http()]);
+        })
+        .build();
+    meter
+        .u64_observable_gauge("connectedcache_build_info")
+        .with_description("Always 1; the version is a label")
+        .with_callback(|observer| observer.observe(1, &[KeyValue::new("version", env!("CARGO_PKG_VERSION"))]))
+        .build();
+}
+
+fn instrument_store(meter: &opentelemetry::metrics::Meter, store: &Arc<Store>) {
+    let shared = store.clone();
+    meter
+        .u64_observable_gauge("connectedcache_storage_bytes")
+        .with_description("Bytes of each volume: used, reserved by writes under way, and the limit")
+        .with_callback(move |observer| {
+            for volume in shared.usage() {
+                let path = volume.path.display().to_string();
+                for (state, bytes) in [
+                    ("used", volume.used_bytes),
+                    ("reserved", volume.reserved_bytes),
+                    ("limit", volume.limit_bytes),
+                ] {
+                    observer.observe(
+                        bytes,
+                        &[KeyValue::new("volume", path.clone()), KeyValue::new("state", state)],
+                    );
+                }
+            }
+        })
+        .build();
+    let shared = store.clone();
+    meter
+        .u64_observable_gauge("connectedcache_storage_healthy")
+        .with_description("1 = the volume is written to, 0 = it fails and is passed by")
+        .with_callback(move |observer| {
+            for volume in shared.usage() {
+                let path = volume.path.display().to_string();
+                observer.observe(u64::from(volume.failure.is_none()), &[KeyValue::new("volume", path)]);
+            }
+        })
+        .build();
+    let shared = store.clone();
+    meter
+        .u64_observable_counter("connectedcache_evictions")
+        .with_description("Objects evicted to make room")
+        .with_callback(move |observer| observer.observe(shared.evicted_objects(), &[]))
+        .build();
+}
+
+fn class_label(class: ContentClass) -> &'static str {
+    match class {
+        ContentClass::WindowsUpdate => "windows_update",
+        ContentClass::Edge => "edge",
+        ContentClass::Office => "office",
+        ContentClass::Intune => "intune",
+        ContentClass::Teams => "teams",
+        ContentClass::Outlook => "outlook",
+        ContentClass::Xbox => "xbox",
+        ContentClass::DeviceUpdate => "device_update",
+        ContentClass::Other => "other",
+    }
+}

@@ -1,0 +1,210 @@
+//! The accept loop of content connections: HTTP/1 only, bounded in number, header size and time, and drained in order.
+//! It is our own because only so can each connection be counted, paced and spelt as clients need it.
+
+use std::{
+    convert::Infallible,
+    future::Future,
+    pin::Pin,
+    sync::{Arc, atomic::Ordering},
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use axum::{Router, body::Body};
+use bytes::Bytes;
+use http::{Extensions, HeaderValue, Request, Response, StatusCode, header};
+use hyper::{body::Incoming, server::conn::http1, service::service_fn};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::{OwnedSemaphorePermit, Semaphore},
+};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tower::ServiceExt;
+
+use crate::{
+    metrics::Counters,
+    socket::{Ledger, Socket, SocketLimits},
+};
+
+/// How long a connection beyond the limit waits for a place before it is told to come back.
+const PACING: Duration = Duration::from_secs(1);
+/// Connections that may wait for a place at once; beyond it they are told to come back without waiting.
+const WAITING_AT_ONCE: usize = 64;
+/// Connections that are told to come back at once; beyond it the listener's queue holds them.
+const TURNED_AWAY_AT_ONCE: usize = 128;
+
+/// What every content connection shares.
+#[derive(Clone)]
+pub(crate) struct Server {
+    pub(crate) router: Router,
+    pub(crate) counters: Arc<Counters>,
+    pub(crate) limits: SocketLimits,
+    pub(crate) header_bytes: usize,
+    pub(crate) places: Arc<Semaphore>,
+    /// Spelling of header names.
+    pub(crate) spellings: Extensions,
+    /// Accept no more.
+    pub(crate) stop_accepting: CancellationToken,
+    /// End each connection after its running reply.
+    pub(crate) finish: CancellationToken,
+    /// End each connection at once.
+    pub(crate) abort: CancellationToken,
+    pub(crate) connections: TaskTracker,
+}
+
+impl Server {
+    /// Accepts until told to stop.
+    pub(crate) async fn run(self, listener: TcpListener) {
+        let waiting = Arc::new(Semaphore::new(WAITING_AT_ONCE));
+        let turned_away = Arc::new(Semaphore::new(TURNED_AWAY_AT_ONCE));
+        loop {
+            // Taken before accepting, so that what is accepted can always be answered.
+            let answering = turned_away.clone().acquire_owned();
+            let Some(Ok(answering)) = self.stop_accepting.run_until_cancelled(answering).await else {
+                return;
+            };
+            let Some(accepted) = self.stop_accepting.run_until_cancelled(listener.accept()).await else {
+                return;
+            };
+            let stream = match accepted {
+                Ok((stream, _)) => stream,
+                Err(error) => {
+                    // Out of file descriptors, or a client that left again: neither is worth ending for.
+                    tracing::warn!(%error, "unable to accept a connection, check the limit of open files");
+                    tokio::time::sleep(Duration::from_millis(50)).await;
+                    continue;
+                }
+            };
+            match (self.places.clone().try_acquire_owned(), waiting.clone().try_acquire_owned()) {
+                (Ok(place), _) => self.spawn(self.clone().serve(stream, place)),
+                (Err(_), Ok(wait)) => self.spawn(self.clone().wait(stream, wait, answering)),
+                (Err(_), Err(_)) => self.spawn(self.clone().turn_away(stream, answering)),
+            }
+        }
+    }
+
+    /// Waits a moment for a place, so that a short peak costs clients a second and not the cache.
+    async fn wait(self, stream: TcpStream, waiting: OwnedSemaphorePermit, answering: OwnedSemaphorePermit) {
+        let place = tokio::time::timeout(PACING, self.places.clone().acquire_owned()).await;
+        drop(waiting);
+        if let Ok(Ok(place)) = place {
+            drop(answering);
+            self.serve(stream, place).await;
+        } else {
+            self.turn_away(stream, answering).await;
+        }
+    }
+
+    fn spawn(&self, connection: impl Future<Output = ()> + Send + 'static) {
+        let abort = self.abort.clone();
+        self.connections.spawn(async move { abort.run_until_cancelled(connection).await });
+    }
+
+    async fn serve(self, stream: TcpStream, _place: OwnedSemaphorePermit) {
+        let _open = OpenConnection::count(&self.counters);
+        let router = self.router.clone();
+        self.drive(stream, move |request| router.clone().oneshot(request)).await;
+    }
+
+    async fn turn_away(self, stream: TcpStream, _answering: OwnedSemaphorePermit) {
+        self.drive(stream, |_| async { Ok(too_many_connections()) }).await;
+    }
+
+    async fn drive<Answering, Answer>(&self, stream: TcpStream, answer: Answering)
+    where
+        Answering: Fn(Request<Body>) -> Answer,
+        Answer: Future<Output = Result<Response<Body>, Infallible>>,
+    {
+        // Replies leave in few large writes; waiting to merge them would only delay the last one.
+        let _ = stream.set_nodelay(true);
+        let socket = Socket::new(stream, self.counters.clone(), self.limits);
+        let ledger = socket.ledger();
+        let service = service_fn(|request: Request<Incoming>| {
+            ledger.request_begins();
+            let mut request = request.map(Body::new);
+            request.extensions_mut().insert(ledger.clone());
+            let (answer, ledger) = (answer(request), ledger.clone());
+            async move {
+                let mut response = answer.await?;
+                response.extensions_mut().extend(self.spellings.clone());
+                Ok::<_, Infallible>(response.map(|body| ReplyBody { body, ledger }))
+            }
+        });
+        let connection = http1::Builder::new()
+            .timer(TokioTimer::new())
+            // Heads are timed by the socket, which tells silence between requests from a slow head.
+            .header_read_timeout(None)
+            .title_case_headers(true)
+            .max_buf_size(self.header_bytes)
+            .serve_connection(TokioIo::new(socket), service);
+        tokio::pin!(connection);
+        let ended = tokio::select! {
+            ended = &mut connection => ended,
+            () = self.finish.cancelled() => {
+                connection.as_mut().graceful_shutdown();
+                connection.await
+            }
+        };
+        if let Err(error) = ended {
+            tracing::debug!(%error, "a connection ended early");
+        }
+    }
+}
+
+/// One in the gauge, however the connection ends.
+struct OpenConnection(Arc<Counters>);
+
+impl OpenConnection {
+    fn count(counters: &Arc<Counters>) -> Self {
+        counters.connections.fetch_add(1, Ordering::Relaxed);
+        Self(counters.clone())
+    }
+}
+
+impl Drop for OpenConnection {
+    fn drop(&mut self) {
+        self.0.connections.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// A body that tells when hyper is done with it.
+struct ReplyBody {
+    body: Body,
+    ledger: Arc<Ledger>,
+}
+
+impl http_body::Body for ReplyBody {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<http_body::Frame<Bytes>, axum::Error>>> {
+        Pin::new(&mut self.get_mut().body).poll_frame(context)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> http_body::SizeHint {
+        self.body.size_hint()
+    }
+}
+
+impl Drop for ReplyBody {
+    fn drop(&mut self) {
+        self.ledger.reply_ends();
+    }
+}
+
+/// Overload is never a 4xx, which would keep the client away for 15 minutes.
+fn too_many_connections() -> Response<Body> {
+    let mut response = Response::new(Body::from("too many connections, try again\n"));
+    *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
+    response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+    response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    response
+}

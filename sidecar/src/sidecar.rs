@@ -1,0 +1,241 @@
+//! The whole: binds, starts, drains, ends.
+
+use std::{
+    io,
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use connected_cache_config::{Config, ConfigError};
+use connected_cache_core::OriginPatternError;
+use http::HeaderValue;
+use tokio::{net::TcpListener, sync::Semaphore};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use crate::{
+    admin::{self, AdminState},
+    catalog::Catalog,
+    content::{self, ContentState},
+    header_names,
+    metrics::{Counters, Metrics, MetricsError, Source},
+    server::Server,
+    settings,
+    socket::SocketLimits,
+    store::{Store, VolumeProbeError},
+    tasks::Tasks,
+    upstream::Upstream,
+};
+
+/// How long fetches may still run when the last client is gone.
+const LAST_WRITES: Duration = Duration::from_secs(2);
+
+/// Why a sidecar did not start; each message says what to do.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// Rules of the configuration are broken.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// An origin pattern can't be used.
+    #[error(transparent)]
+    Origin(#[from] OriginPatternError),
+    /// A volume can't be used.
+    #[error(transparent)]
+    Volume(#[from] VolumeProbeError),
+    /// A listener can't be opened.
+    #[error(
+        "failed to listen on {address} (listen.{name}), choose an address of this host that is free: {source}"
+    )]
+    Listen {
+        /// Last part of the key.
+        name: &'static str,
+        /// What was configured.
+        address: SocketAddr,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The node id can't be sent in a header.
+    #[error("node.id `{id}` can't be sent in a header, use letters, digits and hyphens")]
+    NodeId {
+        /// The id.
+        id: String,
+    },
+    /// Metrics can't be set up.
+    #[error(transparent)]
+    Metrics(#[from] MetricsError),
+}
+
+/// A running sidecar. Dropping it without [`Sidecar::shutdown`] leaves its tasks to the runtime.
+#[derive(Debug)]
+pub struct Sidecar {
+    http_address: Option<SocketAddr>,
+    admin_address: Option<SocketAddr>,
+    ready: Arc<AtomicBool>,
+    counters: Arc<Counters>,
+    stop_accepting: CancellationToken,
+    finish: CancellationToken,
+    abort: CancellationToken,
+    connections: TaskTracker,
+    fetches: Tasks,
+    services: Tasks,
+    end_admin: CancellationToken,
+    drain: Duration,
+    grace: Duration,
+}
+
+impl Sidecar {
+    /// Opens the volumes, binds the listeners and begins to serve. Port 0 picks a free port.
+    pub async fn start(config: Config) -> Result<Self, StartError> {
+        config.validate()?;
+        for key in config.not_in_effect() {
+            tracing::warn!(key, "this key is set but has no effect in this release");
+        }
+        let node_name = settings::node_name(&config.node);
+        let id = config.node.id.clone().unwrap_or_else(|| node_name.clone());
+        let node_id = HeaderValue::try_from(&id).map_err(|_| StartError::NodeId { id: id.clone() })?;
+        let allow_list = Arc::new(settings::allow_list(&config.content)?);
+        let store = Store::open(&config.storage).await?;
+        let http = listen("http", config.listen.http).await?;
+        let admin = listen("admin", config.listen.admin).await?;
+
+        let counters = Arc::new(Counters::default());
+        let metrics = Metrics::new(&counters, &store)?;
+        let (fetches, services) = (Tasks::default(), Tasks::default());
+        let upstream = Upstream::new(&config, allow_list.clone());
+        let first_byte = upstream.first_byte_budget();
+        let catalog = Catalog::new(store.clone(), upstream, counters.clone(), fetches.clone());
+        let content = content::router(ContentState {
+            catalog,
+            counters: counters.clone(),
+            allow_list,
+            query_rule: settings::query_rule(&config.content),
+            read_ahead: config.content.read_ahead.mode,
+            first_byte,
+            node_id,
+        });
+        let server = Server {
+            router: content,
+            counters: counters.clone(),
+            limits: SocketLimits {
+                header: Duration::from_secs(config.limits.header_seconds),
+                idle: Duration::from_secs(config.limits.idle_seconds),
+            },
+            header_bytes: usize::try_from(config.limits.header_bytes.bytes()).unwrap_or(usize::MAX),
+            places: Arc::new(Semaphore::new(
+                settings::connections(&config.limits).min(Semaphore::MAX_PERMITS),
+            )),
+            spellings: header_names::spellings().await,
+            stop_accepting: CancellationToken::new(),
+            finish: CancellationToken::new(),
+            abort: CancellationToken::new(),
+            connections: TaskTracker::new(),
+        };
+        let reporter = AdminState::reporter(&id, counters.clone(), store.clone());
+        let ready = Arc::new(AtomicBool::new(true));
+        let sidecar = Self {
+            http_address: address_of(http.as_ref()),
+            admin_address: address_of(admin.as_ref()),
+            ready: ready.clone(),
+            counters,
+            stop_accepting: server.stop_accepting.clone(),
+            finish: server.finish.clone(),
+            abort: server.abort.clone(),
+            connections: server.connections.clone(),
+            fetches,
+            services,
+            end_admin: CancellationToken::new(),
+            drain: Duration::from_secs(config.shutdown.drain_seconds),
+            grace: Duration::from_secs(config.shutdown.grace_seconds),
+        };
+        if let Some(listener) = http {
+            sidecar.services.spawn(server.run(listener));
+        }
+        sidecar.services.spawn(reporter.clone().run());
+        if let Some(listener) = admin {
+            let router = admin::router(AdminState { ready, metrics, store, reporter });
+            sidecar.services.spawn(admin::serve(listener, router, sidecar.end_admin.clone()));
+        }
+        let (http, admin) = (sidecar.http_address, sidecar.admin_address);
+        let shown =
+            |address: Option<SocketAddr>| address.map_or("off".to_owned(), |address| address.to_string());
+        tracing::info!(node = node_name, http = shown(http), admin = shown(admin), "serving");
+        Ok(sidecar)
+    }
+
+    /// Where content is served; `None` = that listener is off.
+    #[must_use]
+    pub const fn http_address(&self) -> Option<SocketAddr> {
+        self.http_address
+    }
+
+    /// Where health, metrics and summary are served; `None` = that listener is off.
+    #[must_use]
+    pub const fn admin_address(&self) -> Option<SocketAddr> {
+        self.admin_address
+    }
+
+    /// Body bytes written to clients so far, by where they came from.
+    #[must_use]
+    pub fn served_bytes(&self, source: Source) -> u64 {
+        self.counters.served(source)
+    }
+
+    /// Body bytes fetched from origins so far.
+    #[must_use]
+    pub fn origin_bytes(&self) -> u64 {
+        self.counters.origin_bytes.load(Ordering::Relaxed)
+    }
+
+    /// Readiness falls, listeners keep accepting for `shutdown.drainSeconds` so that load balancers can notice, then
+    /// no connection is accepted and running transfers have `shutdown.graceSeconds` to end. The admin listener stays.
+    pub async fn drain(&self) {
+        self.ready.store(false, Ordering::Release);
+        tracing::info!(drain_seconds = self.drain.as_secs(), "draining");
+        tokio::time::sleep(self.drain).await;
+        self.finish_transfers().await;
+    }
+
+    /// Ends without waiting for load balancers: accepts no more, lets running transfers end within
+    /// `shutdown.graceSeconds`, and returns when nothing of this sidecar runs any more.
+    pub async fn shutdown(self) {
+        self.ready.store(false, Ordering::Release);
+        self.finish_transfers().await;
+        self.abort.cancel();
+        self.connections.wait().await;
+        // What has just arrived is stored before the end.
+        self.fetches.end(LAST_WRITES).await;
+        self.end_admin.cancel();
+        self.services.end(Duration::ZERO).await;
+        tracing::info!("ended");
+    }
+
+    async fn finish_transfers(&self) {
+        self.stop_accepting.cancel();
+        self.finish.cancel();
+        self.connections.close();
+        if tokio::time::timeout(self.grace, self.connections.wait()).await.is_err() {
+            tracing::warn!(
+                grace_seconds = self.grace.as_secs(),
+                "transfers are cut, shutdown.graceSeconds is over"
+            );
+            self.abort.cancel();
+        }
+    }
+}
+
+async fn listen(name: &'static str, address: Option<SocketAddr>) -> Result<Option<TcpListener>, StartError> {
+    match address {
+        None => Ok(None),
+        Some(address) => match TcpListener::bind(address).await {
+            Ok(listener) => Ok(Some(listener)),
+            Err(source) => Err(StartError::Listen { name, address, source }),
+        },
+    }
+}
+
+fn address_of(listener: Option<&TcpListener>) -> Option<SocketAddr> {
+    listener?.local_addr().ok()
+}

@@ -1,0 +1,240 @@
+//! The socket under a content connection. It counts body bytes when the kernel takes them, by where they came from, and
+//! closes connections that take too long over a request head or do nothing at all.
+//!
+//! hyper writes bodies without copying them: the slices it hands down lie in the buffers that the body gave it. So a slice is
+//! recognised by its address. The place where file bytes will be sent without passing through memory is [`Socket::poll_write_vectored`]
+//! too, for the same reason.
+
+use std::{
+    collections::VecDeque,
+    future::Future,
+    io::{self, IoSlice},
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, ready},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use parking_lot::Mutex;
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    net::TcpStream,
+    time::{Instant, Sleep},
+};
+
+use crate::metrics::{Counters, Source};
+
+/// What a connection's handler and its socket tell each other.
+#[derive(Debug)]
+pub(crate) struct Ledger {
+    counters: Arc<Counters>,
+    state: Mutex<LedgerState>,
+}
+
+#[derive(Debug)]
+struct LedgerState {
+    /// Body buffers on their way to the socket.
+    outstanding: VecDeque<Buffer>,
+    phase: Phase,
+}
+
+#[derive(Debug)]
+struct Buffer {
+    start: usize,
+    end: usize,
+    source: Source,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    /// Waiting for the first byte of a request head.
+    Idle,
+    /// A head is on its way; it must be complete at this time.
+    Head { deadline: Instant },
+    /// A request is being answered; `handed_over` once the whole reply is in hyper's hands.
+    Answering { handed_over: bool },
+}
+
+impl Ledger {
+    fn new(counters: Arc<Counters>, header_timeout: Duration) -> Self {
+        // A new connection is expected to ask at once.
+        let phase = Phase::Head { deadline: Instant::now() + header_timeout };
+        Self { counters, state: Mutex::new(LedgerState { outstanding: VecDeque::new(), phase }) }
+    }
+
+    /// A request head is complete and is being answered.
+    pub(crate) fn request_begins(&self) {
+        self.state.lock().phase = Phase::Answering { handed_over: false };
+    }
+
+    /// The whole reply is in hyper's hands; the next request may come when it has been written.
+    pub(crate) fn reply_ends(&self) {
+        self.state.lock().phase = Phase::Answering { handed_over: true };
+    }
+
+    /// These bytes are on their way to the socket.
+    pub(crate) fn expect(&self, bytes: &Bytes, source: Source) {
+        let start = bytes.as_ptr().addr();
+        self.state.lock().outstanding.push_back(Buffer { start, end: start + bytes.len(), source });
+    }
+
+    /// Counts what the kernel took of these slices.
+    fn wrote(&self, slices: &[IoSlice<'_>], mut written: usize) {
+        let mut state = self.state.lock();
+        for slice in slices {
+            let taken = written.min(slice.len());
+            if taken == 0 {
+                break;
+            }
+            state.count(&self.counters, slice.as_ptr().addr(), taken);
+            written -= taken;
+        }
+    }
+}
+
+impl LedgerState {
+    fn count(&mut self, counters: &Counters, start: usize, length: usize) {
+        let found = self.outstanding.iter().position(|buffer| buffer.start <= start && start < buffer.end);
+        let Some(index) = found else { return };
+        let buffer = &mut self.outstanding[index];
+        let taken = length.min(buffer.end - start);
+        counters.add_served(buffer.source, taken as u64);
+        // Never counted twice; gone from the list before the memory can be used again.
+        buffer.start = start + taken;
+        if buffer.start == buffer.end {
+            self.outstanding.remove(index);
+        }
+    }
+}
+
+/// How long a connection may take.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct SocketLimits {
+    /// From the first byte of a request head to its end.
+    pub(crate) header: Duration,
+    /// Without any progress.
+    pub(crate) idle: Duration,
+}
+
+/// The socket.
+#[derive(Debug)]
+pub(crate) struct Socket {
+    stream: TcpStream,
+    ledger: Arc<Ledger>,
+    limits: SocketLimits,
+    last_progress: Instant,
+    timer: Pin<Box<Sleep>>,
+}
+
+impl Socket {
+    pub(crate) fn new(stream: TcpStream, counters: Arc<Counters>, limits: SocketLimits) -> Self {
+        let ledger = Arc::new(Ledger::new(counters, limits.header));
+        let now = Instant::now();
+        let timer = Box::pin(tokio::time::sleep_until(now + limits.header.min(limits.idle)));
+        Self { stream, ledger, limits, last_progress: now, timer }
+    }
+
+    pub(crate) fn ledger(&self) -> Arc<Ledger> {
+        self.ledger.clone()
+    }
+
+    /// Ready with an error when the connection has used up its time.
+    fn poll_deadline(&mut self, context: &mut Context<'_>) -> Poll<io::Error> {
+        loop {
+            ready!(self.timer.as_mut().poll(context));
+            let idle = self.last_progress + self.limits.idle;
+            let deadline = match self.ledger.state.lock().phase {
+                Phase::Head { deadline } => deadline.min(idle),
+                Phase::Idle | Phase::Answering { .. } => idle,
+            };
+            if deadline <= Instant::now() {
+                return Poll::Ready(io::ErrorKind::TimedOut.into());
+            }
+            self.timer.as_mut().reset(deadline);
+        }
+    }
+
+    fn or_deadline<T>(&mut self, context: &mut Context<'_>) -> Poll<io::Result<T>> {
+        self.poll_deadline(context).map(Err)
+    }
+
+    fn head_bytes_came(&mut self) {
+        let deadline = Instant::now() + self.limits.header;
+        let mut state = self.ledger.state.lock();
+        if state.phase == Phase::Idle {
+            state.phase = Phase::Head { deadline };
+            drop(state);
+            let next = deadline.min(self.timer.deadline());
+            self.timer.as_mut().reset(next);
+        }
+    }
+
+    /// hyper's buffers are empty.
+    fn reply_flushed(&mut self) {
+        let mut state = self.ledger.state.lock();
+        if state.phase == (Phase::Answering { handed_over: true }) {
+            state.outstanding.clear();
+            state.phase = Phase::Idle;
+        }
+    }
+}
+
+impl AsyncRead for Socket {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let socket = self.get_mut();
+        let before = buffer.filled().len();
+        let Poll::Ready(result) = Pin::new(&mut socket.stream).poll_read(context, buffer) else {
+            return socket.or_deadline(context);
+        };
+        if buffer.filled().len() > before {
+            socket.last_progress = Instant::now();
+            socket.head_bytes_came();
+            // A head that dribbles in byte by byte is always readable; its deadline counts all the same.
+            if let Poll::Ready(error) = socket.poll_deadline(context) {
+                return Poll::Ready(Err(error));
+            }
+        }
+        Poll::Ready(result)
+    }
+}
+
+impl AsyncWrite for Socket {
+    fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        self.poll_write_vectored(context, &[IoSlice::new(bytes)])
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let socket = self.get_mut();
+        let Poll::Ready(result) = Pin::new(&mut socket.stream).poll_write_vectored(context, slices) else {
+            return socket.or_deadline(context);
+        };
+        let written = result?;
+        socket.last_progress = Instant::now();
+        socket.ledger.wrote(slices, written);
+        Poll::Ready(Ok(written))
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let socket = self.get_mut();
+        ready!(Pin::new(&mut socket.stream).poll_flush(context))?;
+        socket.reply_flushed();
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().stream).poll_shutdown(context)
+    }
+}

@@ -1,0 +1,92 @@
+//! What can go wrong at an origin, and what a client is told. A 4xx makes clients leave the cache for 15 minutes (dossier
+//! delivery-optimization 1.7), so only a permanent answer becomes one; everything temporary is a 5xx.
+
+use http::StatusCode;
+
+/// Why the origin gave no usable bytes. Cheap to clone: all who wait for one fetch get the same error.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum UpstreamError {
+    /// The origin's own answer.
+    #[error("the origin answered {status}")]
+    Status {
+        /// Its status: 4xx or 5xx, or something unexpected.
+        status: StatusCode,
+    },
+    /// The asked range lies outside the content.
+    #[error("the range lies outside the origin's content of {total} bytes")]
+    OutsideContent {
+        /// Length of the whole content.
+        total: u64,
+    },
+    /// No first byte, or no further one, in time.
+    #[error("the origin did not answer in time")]
+    TimedOut,
+    /// No connection, or it broke.
+    #[error("unable to reach the origin: {reason}")]
+    Unreachable {
+        /// The chain of causes as text.
+        reason: String,
+    },
+    /// The address is not a public one.
+    #[error("the origin's address is private or loopback, set content.allowPrivateTargets if that is wanted")]
+    PrivateTarget,
+    /// A redirect that is not followed.
+    #[error("the origin redirects {reason}")]
+    Redirect {
+        /// Why not.
+        reason: &'static str,
+    },
+    /// An answer that HTTP doesn't allow or that can't be cached safely.
+    #[error("the origin's answer can't be used: {reason}")]
+    Protocol {
+        /// What is wrong.
+        reason: &'static str,
+    },
+    /// The body ended early or was too long.
+    #[error("the origin's body is not as long as it said")]
+    WrongLength,
+    /// The object changed at its origin while it was being fetched.
+    #[error("the object changed at its origin")]
+    Changed,
+}
+
+impl UpstreamError {
+    /// Status for the client.
+    #[must_use]
+    pub fn client_status(&self) -> StatusCode {
+        match self {
+            Self::Status { status } => match status.as_u16() {
+                // Temporary whatever the digit says; a 4xx would cost the client 15 minutes.
+                408 | 425 | 429 | 503 => StatusCode::SERVICE_UNAVAILABLE,
+                504 => StatusCode::GATEWAY_TIMEOUT,
+                // About the request that we made, not the one that the client made.
+                405 | 406 | 411..=417 | 421 | 426 => StatusCode::BAD_GATEWAY,
+                400..=499 => *status,
+                _ => StatusCode::BAD_GATEWAY,
+            },
+            Self::OutsideContent { .. } => StatusCode::RANGE_NOT_SATISFIABLE,
+            Self::TimedOut => StatusCode::GATEWAY_TIMEOUT,
+            Self::PrivateTarget => StatusCode::FORBIDDEN,
+            Self::Unreachable { .. } | Self::Redirect { .. } | Self::Protocol { .. } | Self::WrongLength => {
+                StatusCode::BAD_GATEWAY
+            }
+            Self::Changed => StatusCode::SERVICE_UNAVAILABLE,
+        }
+    }
+
+    /// Short stable label for metrics and logs.
+    #[must_use]
+    pub const fn label(&self) -> &'static str {
+        match self {
+            Self::Status { .. } => "status",
+            Self::OutsideContent { .. } => "outside_content",
+            Self::TimedOut => "timed_out",
+            Self::Unreachable { .. } => "unreachable",
+            Self::PrivateTarget => "private_target",
+            Self::Redirect { .. } => "redirect",
+            Self::Protocol { .. } => "protocol",
+            Self::WrongLength => "wrong_length",
+            Self::Changed => "changed",
+        }
+    }
+}

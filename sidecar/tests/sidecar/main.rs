@@ -1,0 +1,17 @@
+//! The sidecar on real sockets and real folders, against a real origin. One file per behaviour.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that meets the unexpected has failed")]
+
+mod support;
+
+mod admin;
+mod collapse;
+mod command_line;
+mod damage;
+mod drain;
+mod generations;
+mod limits;
+mod origins;
+mod ranges;
+mod volumes;
+mod wire;

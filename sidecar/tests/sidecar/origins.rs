@@ -1,0 +1,208 @@
+//! Which origins are asked, how, and what becomes of their answers.
+
+use std::time::{Duration, Instant};
+
+use connected_cache_config::{ContentClass, ExtraOrigin};
+
+use crate::support::{Content, Fault, HOST, Setup};
+
+#[tokio::test]
+async fn strangers_and_what_names_no_origin_are_403_and_never_asked() {
+    let setup =
+        Setup::start_with(|config| config.content.deny_origins = vec!["*.windowsupdate.com".into()]).await;
+    let targets = [
+        "/f?cacheHostOrigin=evil.example",
+        "/f?cacheHostOrigin=127.0.0.1",
+        "/f?cacheHostOrigin=",
+        "/f?cacheHostOrigin=dl.delivery.mp.microsoft.com:8080",
+        "/f?cacheHostOrigin=dl.delivery.mp.microsoft.com%2Fx",
+        "/f?cacheHostOrigin=dl.delivery.mp.microsoft.com&cacheHostOrigin=evil.example",
+        "/f?cacheHostOrigin=au.download.windowsupdate.com",
+        "/f",
+    ];
+    for target in targets {
+        assert_eq!(setup.ask("GET", target, &[]).await.status, 403, "{target}");
+    }
+    assert_eq!(setup.origin.seen().len(), 0);
+}
+
+#[tokio::test]
+async fn the_host_header_names_the_origin_when_the_parameter_is_absent() {
+    let setup = Setup::start().await;
+    let content = Content::new(10, 1);
+    setup.origin.put("/mscomtest/wuidt.gif", &content);
+    for host in [HOST.to_owned(), format!("{HOST}:80"), HOST.to_uppercase()] {
+        let reply = setup.ask("GET", "/mscomtest/wuidt.gif", &[&format!("Host: {host}")]).await;
+        assert_eq!((reply.status, reply.body), (200, content.whole()), "{host}");
+    }
+    let reply = setup.ask("GET", "/mscomtest/wuidt.gif", &["Host: 127.0.0.1"]).await;
+    assert_eq!(reply.status, 403);
+}
+
+#[tokio::test]
+async fn the_origin_sees_the_client_s_target_byte_for_byte() {
+    let setup = Setup::start().await;
+    let odd = "/a%20b/%7Bc%7D/../d'(x)~;=|/{e}/f?P1=1&P2=404&P4=ab%2fc%2bd'{}+&empty=&&x";
+    let reply = setup.get(odd, &["MS-CV: abc.1.2", "Authorization: Basic eDp5", "Cookie: a=b"]).await;
+    assert_eq!(reply.status, 404);
+    let seen = setup.origin.seen().remove(0);
+    assert_eq!(seen.target, odd);
+    assert_eq!(seen.header("host"), Some(HOST));
+    assert_eq!(seen.header("ms-cv"), Some("abc.1.2"));
+    assert_eq!(seen.header("user-agent"), Some("Microsoft-Delivery-Optimization/10.1"));
+    for private in ["authorization", "cookie", "x-forwarded-for", "accept-encoding"] {
+        assert_eq!(seen.header(private), None, "{private}");
+    }
+}
+
+#[tokio::test]
+async fn extra_origins_are_served_and_share_objects_by_alias() {
+    let extra = |host: &str| ExtraOrigin {
+        host: host.into(),
+        class: Some(ContentClass::Office),
+        alias: Some("repository.example.edu".into()),
+    };
+    let setup = Setup::start_with(|config| {
+        let address = config.upstream.resolve[HOST];
+        config.content.extra_origins = vec![extra("*.example.edu")];
+        config.upstream.resolve.insert("eu.example.edu".into(), address);
+        config.upstream.resolve.insert("us.example.edu".into(), address);
+    })
+    .await;
+    setup.origin.put("/f", &Content::new(10, 1));
+    let cold = setup.ask("GET", "/f?cacheHostOrigin=eu.example.edu", &[]).await;
+    let warm = setup.ask("GET", "/f?cacheHostOrigin=US.example.edu", &[]).await;
+    assert_eq!((cold.header("X-Cache"), warm.header("X-Cache")), (Some("MISS"), Some("HIT")));
+}
+
+#[tokio::test]
+async fn private_addresses_are_refused_before_a_packet_leaves() {
+    let setup = Setup::start_with(|config| {
+        config.content.allow_private_targets = false;
+        config.content.extra_origins =
+            vec![ExtraOrigin { host: "localhost".into(), ..ExtraOrigin::default() }];
+    })
+    .await;
+    setup.origin.put("/f", &Content::new(10, 1));
+    for host in [HOST, "localhost"] {
+        let reply = setup.ask("GET", &format!("/f?cacheHostOrigin={host}"), &[]).await;
+        assert_eq!(reply.status, 403, "{host}: {}", reply.text());
+        assert!(reply.text().contains("content.allowPrivateTargets"), "{}", reply.text());
+    }
+    assert_eq!(setup.origin.seen().len(), 0);
+}
+
+#[tokio::test]
+async fn the_origin_s_4xx_is_passed_on_and_its_failures_are_5xx() {
+    let setup = Setup::start().await;
+    let cases = [
+        (400, 400),
+        (401, 401),
+        (403, 403),
+        (404, 404),
+        (410, 410),
+        (451, 451),
+        (408, 503),
+        (429, 503),
+        (405, 502),
+        (412, 502),
+        (204, 502),
+        (304, 502),
+        (500, 502),
+        (501, 502),
+        (502, 502),
+        (503, 503),
+        (504, 504),
+    ];
+    for (origin, client) in cases {
+        setup.origin.set_fault("/f", Some(Fault::Status(origin)));
+        let reply = setup.get("/f", &["Range: bytes=0-9"]).await;
+        assert_eq!(reply.status, client, "{origin}");
+        assert!(!reply.cut, "{origin}");
+        let status = reply.header("Cache-Status").unwrap();
+        assert!(status.contains(&format!("fwd-status={origin}")), "{status}");
+    }
+    // A failure is not remembered.
+    setup.origin.set_fault("/f", None);
+    setup.origin.put("/f", &Content::new(10, 1));
+    assert_eq!(setup.get("/f", &[]).await.status, 200);
+}
+
+#[tokio::test]
+async fn an_origin_that_can_t_be_reached_is_502() {
+    let setup = Setup::start_with(|config| {
+        // Bound and closed again: nobody listens there.
+        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        config.upstream.resolve.insert(HOST.into(), port);
+    })
+    .await;
+    assert_eq!(setup.get("/f", &[]).await.status, 502);
+}
+
+#[tokio::test]
+async fn an_impossible_length_is_502_at_once_and_harms_nobody() {
+    let setup = Setup::start().await;
+    setup.origin.put("/f", &Content::new(10, 1));
+    for length in [u64::MAX - 1, (1 << 40) + 1] {
+        setup.origin.put("/huge", &Content::new(length, 1));
+        assert_eq!(setup.get("/huge", &["Range: bytes=0-9"]).await.status, 502, "{length}");
+    }
+    assert_eq!(setup.get("/f", &[]).await.status, 200);
+}
+
+#[tokio::test]
+async fn a_silent_origin_is_504_within_the_first_byte_time() {
+    let setup = Setup::start_with(|config| {
+        config.upstream.timeouts.connect_seconds = 1;
+        config.upstream.timeouts.first_byte_seconds = 1;
+    })
+    .await;
+    setup.origin.set_fault("/f", Some(Fault::Silence));
+    let began = Instant::now();
+    assert_eq!(setup.get("/f", &[]).await.status, 504);
+    assert!(began.elapsed() < Duration::from_secs(5), "took {:?}", began.elapsed());
+}
+
+#[tokio::test]
+async fn redirects_are_followed_inside_the_allow_list_only() {
+    // A stranger that could be reached: only the allow-list stands between.
+    let setup = Setup::start_with(|config| {
+        let address = config.upstream.resolve[HOST];
+        config.upstream.resolve.insert("evil.example".into(), address);
+    })
+    .await;
+    let content = Content::new(10, 1);
+    setup.origin.put("/final", &content);
+    setup.origin.set_fault("/relative", Some(Fault::Redirect("/final?x=%2f".into())));
+    setup.origin.set_fault("/absolute", Some(Fault::Redirect(format!("http://{HOST}/final"))));
+    for path in ["/relative", "/absolute"] {
+        let reply = setup.get(path, &[]).await;
+        assert_eq!(
+            (reply.status, reply.header("Location"), &reply.body),
+            (200, None, &content.whole()),
+            "{path}"
+        );
+    }
+    assert!(setup.origin.seen().iter().any(|seen| seen.target == "/final?x=%2f"));
+    setup.origin.forget();
+    let address = setup.origin.address();
+    let refused = [
+        format!("http://{address}/final"),
+        "http://evil.example/final".to_owned(),
+        "ftp://dl.delivery.mp.microsoft.com/final".to_owned(),
+        "http://[::1]/final".to_owned(),
+        "http://".to_owned(),
+        "/loop".to_owned(),
+    ];
+    for location in refused {
+        setup.origin.set_fault("/loop", Some(Fault::Redirect(location.clone())));
+        let reply = setup.get("/loop", &[]).await;
+        assert_eq!((reply.status, reply.header("Location")), (502, None), "{location}: {}", reply.text());
+    }
+    assert!(
+        setup.origin.seen().iter().all(|seen| seen.target == "/loop"),
+        "only the redirecting path was asked"
+    );
+    // Eleven for the loop, one for each of the others.
+    assert_eq!(setup.origin.seen().len(), 16);
+}

@@ -1,0 +1,69 @@
+//! Volumes that can't be used, at the start and later.
+
+use std::fs;
+
+use connected_cache_config::{ByteSize, Volume};
+use connected_cache_sidecar::Sidecar;
+
+use crate::support::{Content, MIB, Origin, Setup, config, files};
+
+#[tokio::test]
+async fn a_missing_volume_and_one_that_is_a_file_end_the_start_with_words() {
+    let (origin, folder) = (Origin::start().await, tempfile::tempdir().unwrap());
+    fs::write(folder.path().join("file"), b"").unwrap();
+    for (name, words) in [("missing", "does not exist, create or mount it"), ("file", "is not a folder")] {
+        let mut config = config(&origin, folder.path());
+        config.storage.volumes[0].path = folder.path().join(name);
+        let error = Sidecar::start(config).await.unwrap_err().to_string();
+        assert!(error.contains(words) && error.contains(name), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn a_volume_that_fails_while_running_is_passed_by_and_clients_notice_nothing() {
+    let setup = Setup::start().await;
+    let content = Content::new(3 * MIB, 1);
+    setup.origin.put("/f", &content);
+    setup.origin.put("/stored", &content);
+    setup.get("/stored", &[]).await;
+    // Every write begins in this folder; a file in its place makes each of them fail, for root too.
+    fs::remove_dir_all(setup.folder.path().join("tmp")).unwrap();
+    fs::write(setup.folder.path().join("tmp"), b"").unwrap();
+    for _ in 0..2 {
+        let reply = setup.get("/f", &[]).await;
+        assert_eq!((reply.status, reply.header("X-Cache")), (200, Some("MISS")));
+        assert!(!reply.cut && reply.body == content.whole());
+    }
+    assert_eq!(setup.get("/stored", &[]).await.header("X-Cache"), Some("HIT"), "reading still works");
+    let ready = setup.admin("/readyz").await;
+    assert_eq!(ready.status, 200);
+    assert!(ready.text().contains("fails and is passed by"), "{}", ready.text());
+    let volume = setup.folder.path().display();
+    assert_eq!(
+        setup.metric(&format!("connectedcache_storage_healthy{{volume=\"{volume}\"}}")).await,
+        Some(0)
+    );
+    let reserved = format!("connectedcache_storage_bytes{{state=\"reserved\",volume=\"{volume}\"}}");
+    assert_eq!(setup.metric(&reserved).await, Some(0), "nothing stays reserved");
+}
+
+#[tokio::test]
+async fn objects_spread_over_volumes_and_all_are_found_after_a_restart() {
+    let second = tempfile::tempdir().unwrap();
+    let mut setup = Setup::start_with(|config| {
+        config
+            .storage
+            .volumes
+            .push(Volume { path: second.path().to_owned(), limit: ByteSize::from_gibibytes(1) });
+    })
+    .await;
+    for number in 0..6 {
+        setup.origin.put(&format!("/{number}"), &Content::new(MIB, number));
+        setup.get(&format!("/{number}"), &[]).await;
+    }
+    assert!(!files(setup.folder.path()).is_empty() && !files(second.path()).is_empty());
+    setup.restart().await;
+    for number in 0..6 {
+        assert_eq!(setup.get(&format!("/{number}"), &[]).await.header("X-Cache"), Some("HIT"), "{number}");
+    }
+}
