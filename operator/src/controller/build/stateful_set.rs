@@ -1,0 +1,238 @@
+//! The StatefulSet: one pod for each replica, with its own volumes, restricted as far as Kubernetes can restrict it.
+
+use k8s_openapi::{
+    api::{
+        apps::v1::{
+            StatefulSet, StatefulSetPersistentVolumeClaimRetentionPolicy, StatefulSetSpec,
+            StatefulSetUpdateStrategy,
+        },
+        core::v1::{
+            Capabilities, ConfigMapVolumeSource, Container, ContainerPort, EnvVar, EnvVarSource,
+            HTTPGetAction, ObjectFieldSelector, PersistentVolumeClaim, PersistentVolumeClaimSpec,
+            PodSecurityContext, PodSpec, PodTemplateSpec, Probe, ResourceRequirements, SeccompProfile,
+            SecurityContext, TopologySpreadConstraint, Volume, VolumeMount, VolumeResourceRequirements,
+        },
+    },
+    apimachinery::pkg::{
+        api::resource::Quantity,
+        apis::meta::v1::{LabelSelector, ObjectMeta},
+        util::intstr::IntOrString,
+    },
+};
+
+use connected_cache_api::{CONTAINER_NAME, annotations, ports};
+
+use super::{CONFIG_KEY, all_labels, metadata, names, selector_labels};
+use crate::controller::validate::{MOUNT_ROOT, ValidVolume, ValidatedCache};
+
+/// User and group of the image.
+const USER: i64 = 65532;
+/// Folder of the configuration file in the pods.
+const CONFIG_FOLDER: &str = "/etc/connected-cache";
+/// Name of the pod volume that holds the configuration. A claim can never have this name: theirs have at most 32 letters.
+const CONFIG_VOLUME_NAME: &str = "connected-cache-sidecar-configuration";
+/// Between the end of the grace time and the kill, so that the last log line gets out.
+const TERMINATION_MARGIN_SECONDS: i64 = 5;
+
+pub(super) fn stateful_set(cache: &ValidatedCache, config_hash: &str) -> StatefulSet {
+    StatefulSet {
+        metadata: metadata(cache, names::stateful_set(&cache.name)),
+        spec: Some(StatefulSetSpec {
+            replicas: Some(cache.replicas),
+            // Pods of a cache need not wait for each other: in parallel, a broken pod never blocks the repaired ones.
+            pod_management_policy: Some("Parallel".to_owned()),
+            update_strategy: Some(StatefulSetUpdateStrategy {
+                type_: Some("RollingUpdate".to_owned()),
+                ..StatefulSetUpdateStrategy::default()
+            }),
+            // Scaling down keeps the content for the next scaling up; removing the cache removes its content.
+            persistent_volume_claim_retention_policy: Some(StatefulSetPersistentVolumeClaimRetentionPolicy {
+                when_deleted: Some("Delete".to_owned()),
+                when_scaled: Some("Retain".to_owned()),
+            }),
+            revision_history_limit: Some(5),
+            selector: LabelSelector {
+                match_labels: Some(selector_labels(&cache.name)),
+                ..LabelSelector::default()
+            },
+            service_name: Some(names::pods_service(&cache.name)),
+            template: pod_template(cache, config_hash),
+            volume_claim_templates: Some(
+                cache.volumes.iter().map(|volume| claim_template(cache, volume)).collect(),
+            ),
+            ..StatefulSetSpec::default()
+        }),
+        ..StatefulSet::default()
+    }
+}
+
+fn pod_template(cache: &ValidatedCache, config_hash: &str) -> PodTemplateSpec {
+    PodTemplateSpec {
+        metadata: Some(ObjectMeta {
+            labels: Some(all_labels(&cache.name)),
+            annotations: Some([(annotations::CONFIG_HASH.to_owned(), config_hash.to_owned())].into()),
+            ..ObjectMeta::default()
+        }),
+        spec: Some(PodSpec {
+            // The pods never talk to the API server.
+            automount_service_account_token: Some(false),
+            enable_service_links: Some(false),
+            containers: vec![container(cache)],
+            security_context: Some(pod_security_context()),
+            termination_grace_period_seconds: Some(termination_grace_period_seconds(cache)),
+            topology_spread_constraints: Some(
+                ["kubernetes.io/hostname", "topology.kubernetes.io/zone"]
+                    .map(|key| soft_spread(cache, key))
+                    .into(),
+            ),
+            volumes: Some(vec![Volume {
+                name: CONFIG_VOLUME_NAME.to_owned(),
+                config_map: Some(ConfigMapVolumeSource {
+                    name: names::config_map(&cache.name),
+                    ..ConfigMapVolumeSource::default()
+                }),
+                ..Volume::default()
+            }]),
+            ..PodSpec::default()
+        }),
+    }
+}
+
+fn container(cache: &ValidatedCache) -> Container {
+    let mut mounts = vec![VolumeMount {
+        name: CONFIG_VOLUME_NAME.to_owned(),
+        mount_path: CONFIG_FOLDER.to_owned(),
+        read_only: Some(true),
+        ..VolumeMount::default()
+    }];
+    mounts.extend(cache.volumes.iter().map(|volume| VolumeMount {
+        name: volume.name.clone(),
+        mount_path: format!("{MOUNT_ROOT}/{}", volume.name),
+        ..VolumeMount::default()
+    }));
+    Container {
+        name: CONTAINER_NAME.to_owned(),
+        image: Some(cache.image.to_string()),
+        image_pull_policy: Some(cache.pull_policy.to_owned()),
+        args: Some(vec!["serve".to_owned(), "--config".to_owned(), format!("{CONFIG_FOLDER}/{CONFIG_KEY}")]),
+        env: Some(vec![EnvVar {
+            name: "CONNECTEDCACHE_NODE__NAME".to_owned(),
+            value_from: Some(EnvVarSource {
+                field_ref: Some(ObjectFieldSelector {
+                    api_version: Some("v1".to_owned()),
+                    field_path: "metadata.name".to_owned(),
+                }),
+                ..EnvVarSource::default()
+            }),
+            ..EnvVar::default()
+        }]),
+        ports: Some(vec![
+            container_port(ports::HTTP, ports::HTTP_NUMBER),
+            container_port(ports::ADMIN, ports::ADMIN_NUMBER),
+            container_port(ports::SWARM, ports::SWARM_NUMBER),
+        ]),
+        // Five minutes to read the index of a full volume after a start.
+        startup_probe: Some(probe("/livez", 2, 150)),
+        readiness_probe: Some(probe("/readyz", 5, 2)),
+        liveness_probe: Some(probe("/livez", 10, 6)),
+        resources: Some(ResourceRequirements {
+            requests: Some(cache.resources.requests.clone()),
+            limits: Some(cache.resources.limits.clone()),
+            ..ResourceRequirements::default()
+        }),
+        security_context: Some(container_security_context()),
+        volume_mounts: Some(mounts),
+        ..Container::default()
+    }
+}
+
+fn container_port(name: &str, number: i32) -> ContainerPort {
+    ContainerPort {
+        name: Some(name.to_owned()),
+        container_port: number,
+        protocol: Some("TCP".to_owned()),
+        ..ContainerPort::default()
+    }
+}
+
+fn probe(path: &str, period_seconds: i32, failure_threshold: i32) -> Probe {
+    Probe {
+        http_get: Some(HTTPGetAction {
+            path: Some(path.to_owned()),
+            port: IntOrString::String(ports::ADMIN.to_owned()),
+            scheme: Some("HTTP".to_owned()),
+            ..HTTPGetAction::default()
+        }),
+        period_seconds: Some(period_seconds),
+        timeout_seconds: Some(3),
+        failure_threshold: Some(failure_threshold),
+        ..Probe::default()
+    }
+}
+
+/// As Pod Security "restricted" asks for.
+fn pod_security_context() -> PodSecurityContext {
+    PodSecurityContext {
+        run_as_non_root: Some(true),
+        run_as_user: Some(USER),
+        run_as_group: Some(USER),
+        fs_group: Some(USER),
+        // Changing the owner of a full cache volume at every start would take minutes.
+        fs_group_change_policy: Some("OnRootMismatch".to_owned()),
+        seccomp_profile: Some(SeccompProfile {
+            type_: "RuntimeDefault".to_owned(),
+            ..SeccompProfile::default()
+        }),
+        ..PodSecurityContext::default()
+    }
+}
+
+fn container_security_context() -> SecurityContext {
+    SecurityContext {
+        allow_privilege_escalation: Some(false),
+        read_only_root_filesystem: Some(true),
+        run_as_non_root: Some(true),
+        capabilities: Some(Capabilities { drop: Some(vec!["ALL".to_owned()]), ..Capabilities::default() }),
+        ..SecurityContext::default()
+    }
+}
+
+/// Replicas on different nodes and zones where there are any; one node is enough to run all the same.
+fn soft_spread(cache: &ValidatedCache, topology_key: &str) -> TopologySpreadConstraint {
+    TopologySpreadConstraint {
+        max_skew: 1,
+        topology_key: topology_key.to_owned(),
+        when_unsatisfiable: "ScheduleAnyway".to_owned(),
+        label_selector: Some(LabelSelector {
+            match_labels: Some(selector_labels(&cache.name)),
+            ..LabelSelector::default()
+        }),
+        ..TopologySpreadConstraint::default()
+    }
+}
+
+fn termination_grace_period_seconds(cache: &ValidatedCache) -> i64 {
+    let shutdown = &cache.config.shutdown;
+    let seconds = shutdown.drain_seconds.saturating_add(shutdown.grace_seconds);
+    i64::try_from(seconds).unwrap_or(i64::MAX).saturating_add(TERMINATION_MARGIN_SECONDS)
+}
+
+fn claim_template(cache: &ValidatedCache, volume: &ValidVolume) -> PersistentVolumeClaim {
+    PersistentVolumeClaim {
+        metadata: ObjectMeta {
+            name: Some(volume.name.clone()),
+            labels: Some(all_labels(&cache.name)),
+            ..ObjectMeta::default()
+        },
+        spec: Some(PersistentVolumeClaimSpec {
+            access_modes: Some(vec!["ReadWriteOnce".to_owned()]),
+            resources: Some(VolumeResourceRequirements {
+                requests: Some([("storage".to_owned(), Quantity(volume.size.to_string()))].into()),
+                ..VolumeResourceRequirements::default()
+            }),
+            storage_class_name: volume.storage_class_name.clone(),
+            ..PersistentVolumeClaimSpec::default()
+        }),
+        ..PersistentVolumeClaim::default()
+    }
+}

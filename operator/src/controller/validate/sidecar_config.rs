@@ -1,0 +1,137 @@
+//! From the spec to the sidecar's configuration, checked by the sidecar's own rules, so that no pod is ever started with a
+//! configuration that it refuses.
+
+use std::{
+    net::{IpAddr, Ipv6Addr, SocketAddr},
+    path::PathBuf,
+};
+
+use connected_cache_api::{
+    ConnectedCacheSpec, ports,
+    spec::{ContentClass, IpFamilyPolicy, LogLevel},
+};
+use connected_cache_config::{self as sidecar, ByteSize, Config};
+
+use super::ValidVolume;
+
+/// Where the volumes are mounted; the name of the volume follows.
+pub const MOUNT_ROOT: &str = "/cache";
+/// One part in so many of a claim is left free: what a file system needs for itself, and room to delete in.
+const HEADROOM_DIVISOR: u64 = 10;
+/// Free space that is kept where the spec does not say: so much at most, and no more than a twentieth of a volume.
+const MIN_FREE: ByteSize = ByteSize::from_gibibytes(2);
+const MIN_FREE_DIVISOR: u64 = 20;
+
+/// Renders the configuration; what the sidecar would refuse is added to `problems`.
+pub(super) fn render(
+    spec: &ConnectedCacheSpec,
+    volumes: &[ValidVolume],
+    problems: &mut Vec<String>,
+) -> Config {
+    let mut config = Config::default();
+    listen(spec, &mut config);
+    storage(spec, volumes, &mut config, problems);
+    content(spec, &mut config);
+    upstream(spec, &mut config, problems);
+    config.shutdown.drain_seconds = u64::from(spec.rollout.drain_seconds);
+    config.log.level = match spec.log.level {
+        LogLevel::Error => sidecar::LogLevel::Error,
+        LogLevel::Warn => sidecar::LogLevel::Warn,
+        LogLevel::Info => sidecar::LogLevel::Info,
+        LogLevel::Debug => sidecar::LogLevel::Debug,
+        LogLevel::Trace => sidecar::LogLevel::Trace,
+    };
+    if problems.is_empty()
+        && let Err(error) = config.validate()
+    {
+        problems.extend(error.problems.iter().map(ToString::to_string));
+    }
+    config
+}
+
+/// With both address families the listeners take both: a refused connection on one of them would make clients leave the
+/// cache for 15 minutes. With one family they stay on IPv4, which also works on nodes whose kernel has no IPv6.
+fn listen(spec: &ConnectedCacheSpec, config: &mut Config) {
+    if spec.expose.ip_family_policy == IpFamilyPolicy::SingleStack {
+        return;
+    }
+    let everywhere = |port: i32| {
+        u16::try_from(port).ok().map(|port| SocketAddr::new(IpAddr::V6(Ipv6Addr::UNSPECIFIED), port))
+    };
+    config.listen.http = everywhere(ports::HTTP_NUMBER);
+    config.listen.admin = everywhere(ports::ADMIN_NUMBER);
+    config.listen.swarm = everywhere(ports::SWARM_NUMBER);
+}
+
+fn storage(
+    spec: &ConnectedCacheSpec,
+    volumes: &[ValidVolume],
+    config: &mut Config,
+    problems: &mut Vec<String>,
+) {
+    config.storage.volumes = volumes
+        .iter()
+        .map(|volume| sidecar::Volume {
+            path: PathBuf::from(MOUNT_ROOT).join(&volume.name),
+            limit: ByteSize::from_bytes(volume.size.bytes() - volume.size.bytes() / HEADROOM_DIVISOR),
+        })
+        .collect();
+    let smallest = volumes.iter().map(|volume| volume.size.bytes()).min().unwrap_or(u64::MAX);
+    config.storage.min_free = ByteSize::from_bytes(MIN_FREE.bytes().min(smallest / MIN_FREE_DIVISOR));
+    if let Some(min_free) = &spec.storage.min_free {
+        match min_free.parse() {
+            Ok(min_free) => config.storage.min_free = min_free,
+            Err(error) => problems.push(format!("storage.minFree: {error}")),
+        }
+    }
+}
+
+fn content(spec: &ConnectedCacheSpec, config: &mut Config) {
+    config.content.extra_origins = spec
+        .content
+        .extra_origins
+        .iter()
+        .map(|origin| sidecar::ExtraOrigin {
+            host: origin.host.clone(),
+            class: Some(content_class(origin.class)),
+            alias: origin.alias.clone(),
+        })
+        .collect();
+    config.content.deny_origins.clone_from(&spec.content.deny_origins);
+    config.content.allow_private_targets = spec.content.allow_private_targets;
+}
+
+fn content_class(class: ContentClass) -> sidecar::ContentClass {
+    match class {
+        ContentClass::WindowsUpdate => sidecar::ContentClass::WindowsUpdate,
+        ContentClass::Edge => sidecar::ContentClass::Edge,
+        ContentClass::Office => sidecar::ContentClass::Office,
+        ContentClass::Intune => sidecar::ContentClass::Intune,
+        ContentClass::Teams => sidecar::ContentClass::Teams,
+        ContentClass::Outlook => sidecar::ContentClass::Outlook,
+        ContentClass::Xbox => sidecar::ContentClass::Xbox,
+        ContentClass::DeviceUpdate => sidecar::ContentClass::DeviceUpdate,
+        ContentClass::Other => sidecar::ContentClass::Other,
+    }
+}
+
+fn upstream(spec: &ConnectedCacheSpec, config: &mut Config, problems: &mut Vec<String>) {
+    for (index, entry) in spec.upstream.resolve.iter().enumerate() {
+        match entry.address.parse::<SocketAddr>() {
+            Ok(address) => {
+                config.upstream.resolve.insert(entry.host.clone(), address);
+            }
+            Err(_) => problems.push(format!(
+                "upstream.resolve[{index}].address: `{}` is no IP address with port: write it as 192.0.2.10:80",
+                entry.address
+            )),
+        }
+    }
+    if let Some(timeouts) = &spec.upstream.timeouts {
+        config.upstream.timeouts = sidecar::UpstreamTimeouts {
+            connect_seconds: u64::from(timeouts.connect_seconds),
+            first_byte_seconds: u64::from(timeouts.first_byte_seconds),
+            idle_seconds: u64::from(timeouts.idle_seconds),
+        };
+    }
+}

@@ -1,0 +1,112 @@
+//! The ConfigMap: what is rendered is what the sidecar reads.
+#![allow(clippy::panic, reason = "a failed test says what it saw")]
+
+mod common;
+
+use common::{built, plain, validated};
+use connected_cache_config::{ByteSize, Config, ContentClass, LogLevel};
+use serde_json::json;
+
+fn rendered(spec: &serde_json::Value) -> Config {
+    let config_map = built(spec).config_map;
+    let text = &config_map.data.expect("data")["config.yaml"];
+    Config::from_yaml(text).unwrap_or_else(|error| panic!("the sidecar refuses\n{text}\n{error}"))
+}
+
+#[test]
+fn an_empty_spec_renders_the_defaults_and_nothing_else() {
+    let config = rendered(&json!({}));
+    let mut expected = Config::default();
+    // Nine tenths of the default claim of 100Gi, and the longer drain of a pod behind a load balancer.
+    expected.storage.volumes[0].limit = ByteSize::from_gibibytes(90);
+    expected.shutdown.drain_seconds = 15;
+    assert_eq!(config, expected);
+    let text = built(&json!({})).config_map.data.expect("data")["config.yaml"].clone();
+    assert!(!text.contains("listen") && !text.contains("swarm"), "defaults were written out:\n{text}");
+}
+
+#[test]
+fn every_block_of_the_spec_reaches_the_sidecar() {
+    let config = rendered(&json!({
+        "storage": {"volumes": [{"name": "a", "size": "10Gi"}, {"name": "b", "size": "20Gi"}], "minFree": "3Gi"},
+        "content": {
+            "extraOrigins": [{"host": "*.example.edu", "class": "Xbox", "alias": "mirror.example.edu"}],
+            "denyOrigins": ["dl.example.org"],
+            "allowPrivateTargets": true,
+        },
+        "upstream": {
+            "resolve": [{"host": "dl.example.edu", "address": "[2001:db8::1]:8080"}],
+            "timeouts": {"connectSeconds": 1, "firstByteSeconds": 2, "idleSeconds": 4},
+        },
+        "rollout": {"drainSeconds": 42},
+        "log": {"level": "Debug"},
+    }));
+    let volumes: Vec<_> =
+        config.storage.volumes.iter().map(|volume| (volume.path.to_str(), volume.limit)).collect();
+    assert_eq!(
+        volumes,
+        [(Some("/cache/a"), ByteSize::from_gibibytes(9)), (Some("/cache/b"), ByteSize::from_gibibytes(18))]
+    );
+    assert_eq!(config.storage.min_free, ByteSize::from_gibibytes(3));
+    let origin = &config.content.extra_origins[0];
+    assert_eq!(
+        (origin.host.as_str(), origin.class, origin.alias.as_deref()),
+        ("*.example.edu", Some(ContentClass::Xbox), Some("mirror.example.edu"))
+    );
+    assert_eq!(config.content.deny_origins, ["dl.example.org"]);
+    assert!(config.content.allow_private_targets);
+    assert_eq!(config.upstream.resolve["dl.example.edu"].to_string(), "[2001:db8::1]:8080");
+    let timeouts = &config.upstream.timeouts;
+    assert_eq!((timeouts.connect_seconds, timeouts.first_byte_seconds, timeouts.idle_seconds), (1, 2, 4));
+    assert_eq!(config.shutdown.drain_seconds, 42);
+    assert_eq!(config.log.level, LogLevel::Debug);
+}
+
+#[test]
+fn a_small_volume_keeps_less_space_free() {
+    let config = rendered(&json!({"storage": {"volumes": [{"name": "data", "size": "10Gi"}]}}));
+    assert_eq!(config.storage.min_free, ByteSize::from_mebibytes(512));
+}
+
+#[test]
+fn listeners_take_both_families_only_where_the_services_do() {
+    assert_eq!(
+        rendered(&json!({})).listen.http.map(|address| address.to_string()).as_deref(),
+        Some("0.0.0.0:8080")
+    );
+    let listen = rendered(&json!({"expose": {"ipFamilyPolicy": "PreferDualStack"}})).listen;
+    for (address, expected) in
+        [(listen.http, "[::]:8080"), (listen.admin, "[::]:5001"), (listen.swarm, "[::]:7680")]
+    {
+        assert_eq!(address.map(|address| address.to_string()).as_deref(), Some(expected));
+    }
+}
+
+#[test]
+fn a_changed_configuration_changes_the_hash_on_the_pods() {
+    let hash = |spec| {
+        plain(&built(&spec).stateful_set)["spec"]["template"]["metadata"]["annotations"]
+            ["connectedcache.dev/config-hash"]
+            .clone()
+    };
+    assert!(hash(json!({})).is_string());
+    assert_eq!(hash(json!({})), hash(json!({"replicas": 5})));
+    assert_ne!(hash(json!({})), hash(json!({"log": {"level": "Debug"}})));
+}
+
+#[test]
+fn what_the_schema_cannot_see_is_refused_with_every_finding_at_once() {
+    let invalid = validated(&json!({
+        "content": {"extraOrigins": [{"host": "192.0.2.1"}]},
+        "upstream": {"resolve": [{"host": "dl.example.edu", "address": "999.0.0.1:80"}]},
+        "storage": {"minFree": "99999999999E"},
+    }))
+    .expect_err("the spec was accepted");
+    let text = invalid.to_string();
+    for part in ["upstream.resolve[0].address", "storage.minFree"] {
+        assert!(text.contains(part), "{part} is not in {text}");
+    }
+    let invalid = validated(&json!({"content": {"extraOrigins": [{"host": "192.0.2.1"}]}}));
+    let text = invalid.expect_err("an address was accepted as a host").to_string();
+    assert!(text.contains("content.extraOrigins[0].host"), "{text}");
+}

@@ -1,0 +1,69 @@
+//! The two Services.
+
+mod common;
+
+use common::{UID, built, plain};
+use serde_json::json;
+
+#[test]
+fn clients_get_port_80_of_a_load_balancer_that_shows_their_address() {
+    let service = plain(&built(&json!({})).service);
+    assert_eq!(service["metadata"]["name"], "campus");
+    assert_eq!(service["metadata"]["ownerReferences"][0]["uid"], UID);
+    assert_eq!(service["metadata"]["ownerReferences"][0]["controller"], true);
+    let spec = &service["spec"];
+    assert_eq!(spec["type"], "LoadBalancer");
+    assert_eq!(spec["externalTrafficPolicy"], "Local");
+    assert_eq!(spec["ports"][0]["port"], 80);
+    assert_eq!(spec["ports"][0]["targetPort"], "http");
+    assert_eq!(
+        spec["selector"],
+        json!({
+            "app.kubernetes.io/name": "connected-cache",
+            "app.kubernetes.io/instance": "campus",
+            "app.kubernetes.io/component": "cache",
+        })
+    );
+}
+
+#[test]
+fn a_cluster_internal_service_has_no_external_policy() {
+    // The API server refuses externalTrafficPolicy on a Service of type ClusterIP.
+    let service = plain(&built(&json!({"expose": {"type": "ClusterIP"}})).service);
+    assert_eq!(service["spec"]["type"], "ClusterIP");
+    assert!(service["spec"]["externalTrafficPolicy"].is_null(), "{service}");
+}
+
+#[test]
+fn what_expose_says_reaches_the_service() {
+    let service = plain(
+        &built(&json!({"expose": {
+            "loadBalancerClass": "metallb",
+            "annotations": {"metallb.io/address-pool": "campus"},
+            "externalTrafficPolicy": "Cluster",
+            "ipFamilyPolicy": "RequireDualStack",
+        }}))
+        .service,
+    );
+    assert_eq!(service["spec"]["loadBalancerClass"], "metallb");
+    assert_eq!(service["metadata"]["annotations"]["metallb.io/address-pool"], "campus");
+    assert_eq!(service["spec"]["externalTrafficPolicy"], "Cluster");
+    assert_eq!(service["spec"]["ipFamilyPolicy"], "RequireDualStack");
+}
+
+#[test]
+fn every_pod_has_a_name_before_it_is_ready() {
+    let service = plain(&built(&json!({})).pods_service);
+    assert_eq!(service["metadata"]["name"], "campus-pods");
+    assert_eq!(service["spec"]["clusterIP"], "None");
+    assert_eq!(service["spec"]["publishNotReadyAddresses"], true);
+    let ports: Vec<_> = service["spec"]["ports"]
+        .as_array()
+        .expect("ports")
+        .iter()
+        .map(|port| {
+            (port["name"].as_str().expect("a name").to_owned(), port["port"].as_i64().expect("a port"))
+        })
+        .collect();
+    assert_eq!(ports, [("http".to_owned(), 8080), ("admin".to_owned(), 5001), ("swarm".to_owned(), 7680)]);
+}

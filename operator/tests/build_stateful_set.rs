@@ -1,0 +1,144 @@
+//! The StatefulSet and its pods.
+
+mod common;
+
+use common::{built, default_image, observed, plain};
+use connected_cache_operator::controller::{build::build, validate::validate};
+use serde_json::{Value, json};
+
+fn stateful_set(spec: &Value) -> Value {
+    plain(&built(spec).stateful_set)
+}
+
+fn pod(spec: &Value) -> Value {
+    stateful_set(spec)["spec"]["template"]["spec"].clone()
+}
+
+#[test]
+fn pods_meet_pod_security_restricted() {
+    let pod = pod(&json!({}));
+    // The rules of the profile, one by one.
+    for host in ["hostNetwork", "hostPID", "hostIPC"] {
+        assert!(pod[host].is_null() || pod[host] == false, "{host}");
+    }
+    for volume in pod["volumes"].as_array().expect("volumes") {
+        assert!(volume.get("hostPath").is_none(), "{volume}");
+    }
+    assert_eq!(pod["securityContext"]["runAsNonRoot"], true);
+    assert_eq!(pod["securityContext"]["seccompProfile"]["type"], "RuntimeDefault");
+    assert_ne!(pod["securityContext"]["runAsUser"], 0);
+    let containers = pod["containers"].as_array().expect("containers");
+    assert_eq!(containers.len(), 1);
+    let container = &containers[0];
+    assert_eq!(container["securityContext"]["allowPrivilegeEscalation"], false);
+    assert_eq!(container["securityContext"]["capabilities"], json!({"drop": ["ALL"]}));
+    assert!(container["securityContext"]["privileged"].is_null());
+    for port in container["ports"].as_array().expect("ports") {
+        assert!(port["hostPort"].is_null(), "{port}");
+    }
+    // Beyond the profile.
+    assert_eq!(container["securityContext"]["readOnlyRootFilesystem"], true);
+    assert_eq!(pod["automountServiceAccountToken"], false);
+    assert_eq!(pod["securityContext"]["fsGroupChangePolicy"], "OnRootMismatch");
+}
+
+#[test]
+fn the_sidecar_is_started_with_its_configuration_and_knows_its_name() {
+    let pod = pod(&json!({}));
+    let container = &pod["containers"][0];
+    assert_eq!(container["name"], "sidecar");
+    assert_eq!(container["image"], "registry.example.edu/sidecar:1.2.3");
+    assert_eq!(container["args"], json!(["serve", "--config", "/etc/connected-cache/config.yaml"]));
+    assert_eq!(container["env"][0]["name"], "CONNECTEDCACHE_NODE__NAME");
+    assert_eq!(container["env"][0]["valueFrom"]["fieldRef"]["fieldPath"], "metadata.name");
+    let configuration = &pod["volumes"][0];
+    assert_eq!(configuration["configMap"]["name"], "campus-config");
+    assert_eq!(container["volumeMounts"][0]["name"], configuration["name"]);
+    assert_eq!(container["volumeMounts"][0]["mountPath"], "/etc/connected-cache");
+}
+
+#[test]
+fn every_probe_asks_the_admin_port() {
+    let container = pod(&json!({}))["containers"][0].clone();
+    for (probe, path) in
+        [("startupProbe", "/livez"), ("livenessProbe", "/livez"), ("readinessProbe", "/readyz")]
+    {
+        assert_eq!(container[probe]["httpGet"]["path"], path);
+        assert_eq!(container[probe]["httpGet"]["port"], "admin");
+    }
+}
+
+#[test]
+fn every_volume_is_claimed_and_mounted_under_its_name() {
+    let spec = json!({"storage": {"volumes": [
+        {"name": "a", "size": "10Gi"},
+        {"name": "b", "size": "20Gi", "storageClassName": "fast"},
+    ]}});
+    let set = stateful_set(&spec);
+    let claims = set["spec"]["volumeClaimTemplates"].as_array().expect("claims");
+    assert_eq!(claims.len(), 2);
+    assert_eq!(claims[0]["spec"]["resources"]["requests"]["storage"], "10Gi");
+    assert!(claims[0]["spec"]["storageClassName"].is_null(), "the default class is the cluster's choice");
+    assert_eq!(claims[1]["spec"]["storageClassName"], "fast");
+    let mounts = &set["spec"]["template"]["spec"]["containers"][0]["volumeMounts"];
+    for (mount, name) in [(&mounts[1], "a"), (&mounts[2], "b")] {
+        assert_eq!(mount["name"], name);
+        assert_eq!(mount["mountPath"], format!("/cache/{name}"));
+    }
+}
+
+#[test]
+fn a_pod_is_given_the_time_that_draining_takes() {
+    let grace = connected_cache_config::Config::default().shutdown.grace_seconds;
+    let seconds = pod(&json!({"rollout": {"drainSeconds": 60}}))["terminationGracePeriodSeconds"].as_u64();
+    assert!(seconds.is_some_and(|seconds| seconds > 60 + grace), "{seconds:?}");
+}
+
+#[test]
+fn replicas_prefer_different_nodes_and_do_not_insist() {
+    let constraints = pod(&json!({}))["topologySpreadConstraints"].clone();
+    assert_eq!(constraints[0]["topologyKey"], "kubernetes.io/hostname");
+    for constraint in constraints.as_array().expect("constraints") {
+        assert_eq!(constraint["whenUnsatisfiable"], "ScheduleAnyway");
+    }
+}
+
+#[test]
+fn resources_are_modest_unless_said_otherwise() {
+    let of = |spec| pod(&spec)["containers"][0]["resources"].clone();
+    let modest = json!({"requests": {"cpu": "100m", "memory": "256Mi"}, "limits": {"memory": "1Gi"}});
+    assert_eq!(of(json!({})), modest);
+    let own = of(json!({"resources": {"requests": {"cpu": 2, "memory": "4Gi"}, "limits": {}}}));
+    assert_eq!(own["requests"], json!({"cpu": "2", "memory": "4Gi"}));
+    assert!(own["limits"].as_object().is_none_or(serde_json::Map::is_empty), "{own}");
+}
+
+#[test]
+fn parts_of_the_image_can_be_replaced() {
+    let image = |spec: Value| pod(&json!({"image": spec}))["containers"][0]["image"].clone();
+    assert_eq!(image(json!({"tag": "9"})), "registry.example.edu/sidecar:9");
+    assert_eq!(image(json!({"repository": "mirror/x"})), "mirror/x:1.2.3");
+    let digest = format!("sha256:{}", "0f".repeat(32));
+    assert_eq!(
+        image(json!({"tag": "9", "digest": digest})),
+        format!("registry.example.edu/sidecar@{digest}")
+    );
+}
+
+#[test]
+fn existing_claims_stay_as_they_are_and_the_difference_is_told() {
+    let mut observed = observed(&json!({"replicas": 3, "storage": {"volumes": [
+        {"name": "data", "size": "200Gi"}, {"name": "more"},
+    ]}}));
+    observed.stateful_set = Some(built(&json!({})).stateful_set);
+    let valid = validate(&observed, &default_image()).expect("a valid spec");
+    let change = valid.pending_volume_change.clone().expect("the difference was not seen");
+    assert!(change.contains("data would change from 100Gi to 200Gi"), "{change}");
+    assert!(change.contains("more would be added"), "{change}");
+    let children = build(&valid);
+    let (before, after) = (plain(&observed.stateful_set), plain(&children.stateful_set));
+    assert_eq!(before["spec"]["volumeClaimTemplates"], after["spec"]["volumeClaimTemplates"]);
+    assert_eq!(after["spec"]["replicas"], 3, "the rest of the spec is applied");
+    let config = &children.config_map.data.expect("data")["config.yaml"];
+    assert!(config.contains("limit: 90Gi") && !config.contains("/cache/more"), "{config}");
+}
