@@ -1,0 +1,22 @@
+//! Harness for the cases that need a real cluster.
+//!
+//! The cases live in `tests/tests/e2e_*.rs`; `cargo xtask test` brings the cluster up, loads the images and runs them in
+//! order, `cargo xtask demo` uses the same pieces to show the product. Nothing here knows how the cluster came to be: a
+//! kubeconfig and a `helm` binary are all it needs, so the same cases run on the throwaway cluster and on kind.
+//!
+//! * [`lab`]: the cluster, the chart, the images.
+//! * [`case`]: one namespace per case, with what happened in it printed when the case fails.
+//! * [`origin`]: the mock origin as a pod.
+//! * [`windows_client`]: the scripted Windows client as a pod on a chosen node.
+//! * [`diagnose`]: pod states, events and logs of a namespace.
+
+pub mod case;
+pub mod diagnose;
+pub mod helm;
+pub mod kubernetes;
+pub mod lab;
+pub mod origin;
+pub mod windows_client;
+
+pub use case::{Case, in_namespace};
+pub use lab::Lab;
