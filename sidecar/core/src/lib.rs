@@ -2,6 +2,8 @@
 #![warn(missing_docs)]
 
 mod allow_list;
+mod conditions;
+mod freshness;
 mod generation;
 mod object_key;
 mod origin;
@@ -9,6 +11,8 @@ mod piece;
 mod range;
 
 pub use allow_list::{AllowList, AllowedOrigin};
+pub use conditions::Conditions;
+pub use freshness::{AnswerTimes, CacheControl, Freshness, StaleLimits, Use};
 pub use generation::Generation;
 pub use object_key::{ObjectKey, QueryRule};
 pub use origin::{CacheHostOrigin, ContentClass, OriginPattern, OriginPatternError, OriginRefused};

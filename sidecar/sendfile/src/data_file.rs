@@ -13,14 +13,19 @@
 //! by SIGBUS; the folder belongs to us alone.
 
 use std::fs::File;
-use std::io;
+use std::io::{self, IoSlice};
 use std::os::unix::fs::FileExt as _;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
+use rustix::io::pwritev;
 
 use crate::mapping::Mapping;
+use crate::residency;
+
+/// Parts of one vectored write; the kernel takes 1,024 at most.
+const MOST_PARTS: usize = 512;
 
 /// A write or a read that the state of the piece does not allow.
 #[derive(Debug, thiserror::Error)]
@@ -176,6 +181,33 @@ impl DataFile {
         Ok(Bytes::from_owner(Slice { file: Arc::clone(self), piece, start, end: start + length }))
     }
 
+    /// As [`Self::read`], with the bytes copied out of the file. For readers that touch the bytes themselves (TLS): a disk
+    /// error is an error here, where touching a mapping would end the process. Blocks.
+    pub fn read_copied(
+        self: &Arc<Self>,
+        piece: usize,
+        offset: usize,
+        length: usize,
+    ) -> Result<Bytes, DataFileError> {
+        // Taken first: while it lives the bytes can't be cleared.
+        let _reading = self.read(piece, offset, length)?;
+        let mut bytes = vec![0; length];
+        self.file().read_exact_at(&mut bytes, (piece * self.piece_length + offset) as u64)?;
+        Ok(Bytes::from(bytes))
+    }
+
+    /// Whether all of a range is in the page cache, so that sending it waits for no disk.
+    #[must_use]
+    pub fn is_resident(&self, piece: usize, offset: usize, length: usize) -> bool {
+        let start = (piece * self.piece_length + offset) as u64;
+        residency::is_resident(self.file(), start, length as u64)
+    }
+
+    /// Brings a range into the page cache. Blocks while the disk is read.
+    pub fn load(&self, piece: usize, offset: usize, length: usize) -> io::Result<()> {
+        residency::load(self.file(), (piece * self.piece_length + offset) as u64, length)
+    }
+
     /// The right to append to a piece; there is one at a time.
     pub fn writer(self: &Arc<Self>, piece: usize) -> Result<PieceWriter, DataFileError> {
         let state = self.piece(piece)?;
@@ -261,6 +293,34 @@ impl PieceWriter {
         self.file.pieces[self.piece].fetch_add((data.len() as u64) << WRITTEN_SHIFT, Ordering::Release);
         Ok(())
     }
+
+    /// Appends several parts by as few writes as possible: large writes make large pages in the cache, which are cheaper to
+    /// send. Whole or not at all, as [`Self::append`]. Blocks.
+    pub fn append_all(&mut self, parts: &[Bytes]) -> Result<(), DataFileError> {
+        let written = self.file.written(self.piece);
+        let length: usize = parts.iter().map(Bytes::len).sum();
+        if length > self.missing() {
+            return Err(DataFileError::OutOfBounds { piece: self.piece, offset: written, length });
+        }
+        let mut position = (self.piece * self.file.piece_length + written) as u64;
+        let mut slices: Vec<IoSlice<'_>> =
+            parts.iter().filter(|part| !part.is_empty()).map(|part| IoSlice::new(part)).collect();
+        let mut left = &mut slices[..];
+        while !left.is_empty() {
+            let batch = &left[..left.len().min(MOST_PARTS)];
+            match pwritev(self.file.file(), batch, position) {
+                Ok(0) => return Err(io::Error::from(io::ErrorKind::WriteZero).into()),
+                Ok(count) => {
+                    position += count as u64;
+                    IoSlice::advance_slices(&mut left, count);
+                }
+                Err(rustix::io::Errno::INTR) => {}
+                Err(error) => return Err(io::Error::from(error).into()),
+            }
+        }
+        self.file.pieces[self.piece].fetch_add((length as u64) << WRITTEN_SHIFT, Ordering::Release);
+        Ok(())
+    }
 }
 
 impl Drop for PieceWriter {
@@ -310,6 +370,21 @@ mod tests {
         assert_eq!(file.written(0), 0);
         file.writer(0).unwrap().append(b"wxyz").unwrap();
         assert_eq!(&file.read(0, 0, 4).unwrap()[..], b"wxyz");
+    }
+
+    #[test]
+    fn many_parts_are_appended_in_order_and_read_back_mapped_and_copied() {
+        let content: Vec<u8> = (0..5000u32).map(|index| (index % 251) as u8).collect();
+        let file = file(10_000, 5000);
+        let parts: Vec<Bytes> = content.chunks(3).map(Bytes::copy_from_slice).collect();
+        let mut writer = file.writer(1).unwrap();
+        writer.append_all(&parts).unwrap();
+        assert!(matches!(writer.append_all(&parts[..1]), Err(DataFileError::OutOfBounds { .. })));
+        assert_eq!(&file.read(1, 7, 4000).unwrap()[..], &content[7..4007]);
+        assert_eq!(&file.read_copied(1, 7, 4000).unwrap()[..], &content[7..4007]);
+        assert!(matches!(file.read_copied(0, 0, 1), Err(DataFileError::NotWritten { .. })));
+        file.load(1, 0, 5000).unwrap();
+        assert!(file.is_resident(1, 0, 5000), "what was just read is in the page cache");
     }
 
     #[test]

@@ -12,6 +12,7 @@
 pub mod data_file;
 mod mapping;
 mod registry;
+mod residency;
 pub mod stream;
 
 pub use data_file::{DataFile, PieceWriter};

@@ -40,6 +40,8 @@ const TIDY_EVERY: Duration = Duration::from_mins(1);
 pub(crate) enum Message {
     /// A new object; it reaches the index with its first piece.
     Created { object: Arc<Object>, record: ObjectRecord },
+    /// What the caller keeps with an object has changed.
+    Attributes { object: Arc<Object>, attributes: Vec<u8> },
     /// All bytes of a piece are written.
     Committed {
         object: Arc<Object>,
@@ -187,6 +189,7 @@ impl Keeper {
                 self.records.insert(object.number(), record);
                 self.objects.insert(object.number(), object);
             }
+            Message::Attributes { object, attributes } => self.set_attributes(&object, attributes),
             Message::Committed { object, file, piece, record, first_of_group } => {
                 self.committed(&object, file, piece, record, first_of_group);
             }
@@ -209,6 +212,26 @@ impl Keeper {
             Message::Stop => return true,
         }
         false
+    }
+
+    fn set_attributes(&mut self, object: &Arc<Object>, attributes: Vec<u8>) {
+        let number = object.number();
+        if !self.objects.contains_key(&number) {
+            return;
+        }
+        if let Some(record) = self.records.get_mut(&number) {
+            record.attributes = attributes;
+            return;
+        }
+        let pending = self.changes.iter_mut().rev().find_map(|change| match change {
+            Change::Object { number: other, record } if *other == number => Some(record),
+            _ => None,
+        });
+        if let Some(record) = pending {
+            record.attributes = attributes;
+        } else if let Ok(Some(record)) = self.volume.record(number) {
+            self.change(Change::Object { number, record: ObjectRecord { attributes, ..record } }, 0);
+        }
     }
 
     fn committed(

@@ -168,6 +168,12 @@ impl Object {
             .is_some_and(|group| group.committed.load(Ordering::Acquire) & bit != 0)
     }
 
+    /// Whether it was removed, evicted as a whole or replaced: nothing can be stored in it any more.
+    #[must_use]
+    pub fn is_removed(&self) -> bool {
+        self.inner.lock().removed
+    }
+
     /// Number of committed pieces.
     #[must_use]
     pub fn committed(&self) -> usize {
@@ -211,15 +217,45 @@ impl Object {
 
     /// Bytes of a committed piece, mapped and not copied.
     pub fn read(&self, piece: usize, offset: usize, length: usize) -> Result<Bytes, ReadError> {
+        let file = self.committed_file(piece)?;
+        file.read(piece, offset, length).map_err(|error| self.read_failed(piece, error))
+    }
+
+    /// Bytes of a committed piece, copied out of the file: for readers that touch the bytes themselves. Blocks.
+    pub fn read_copied(&self, piece: usize, offset: usize, length: usize) -> Result<Bytes, ReadError> {
+        let file = self.committed_file(piece)?;
+        file.read_copied(piece, offset, length).map_err(|error| self.read_failed(piece, error))
+    }
+
+    /// Whether a range of a committed piece can be sent without waiting for the disk.
+    #[must_use]
+    pub fn is_resident(&self, piece: usize, offset: usize, length: usize) -> bool {
+        self.committed_file(piece).is_ok_and(|file| file.is_resident(piece, offset, length))
+    }
+
+    /// Brings a range of a committed piece into the page cache. A disk that fails here takes its volume out of use until it
+    /// works again. Blocks.
+    pub fn load(&self, piece: usize, offset: usize, length: usize) -> Result<(), ReadError> {
+        let file = self.committed_file(piece)?;
+        file.load(piece, offset, length).map_err(|error| self.read_failed(piece, DataFileError::Io(error)))
+    }
+
+    fn committed_file(&self, piece: usize) -> Result<Arc<DataFile>, ReadError> {
         if !self.has(piece) {
             return Err(ReadError::Missing(piece));
         }
-        let file = self.open_file(&mut self.inner.lock())?;
-        file.read(piece, offset, length).map_err(|error| match error {
+        Ok(self.open_file(&mut self.inner.lock())?)
+    }
+
+    fn read_failed(&self, piece: usize, error: DataFileError) -> ReadError {
+        match error {
             DataFileError::OutOfBounds { .. } => ReadError::OutOfBounds(piece),
-            DataFileError::Io(error) => ReadError::Io(error),
+            DataFileError::Io(error) => {
+                self.volume.fail(&error);
+                ReadError::Io(error)
+            }
             DataFileError::NotWritten { .. } | DataFileError::Busy { .. } => ReadError::Missing(piece),
-        })
+        }
     }
 
     /// Begins to store a piece: takes its space and the right to write it. Dropping the result without
@@ -396,6 +432,14 @@ impl Object {
         self.volume.tell(Message::Remove { object: Arc::clone(self) });
     }
 
+    /// Replaces what the caller keeps with the object (at most 64 KiB; longer ones are not taken), durably with the next
+    /// commit.
+    pub fn set_attributes(self: &Arc<Self>, attributes: Vec<u8>) {
+        if attributes.len() <= crate::index::MAX_ATTRIBUTES {
+            self.volume.tell(Message::Attributes { object: Arc::clone(self), attributes });
+        }
+    }
+
     /// Tells the keeper to drop one piece, whose bytes were found wrong.
     pub fn drop_piece(self: &Arc<Self>, piece: usize) {
         self.volume.tell(Message::DropPiece { object: Arc::clone(self), piece });
@@ -487,6 +531,15 @@ impl PieceFill {
     pub fn append(&mut self, bytes: &[u8]) -> Result<(), FillError> {
         let writer = self.writer.as_mut().ok_or(FillError::Removed)?;
         writer.append(bytes).map_err(|error| match error {
+            DataFileError::Io(error) => self.object.volume.failed_write(error),
+            _ => FillError::OutOfBounds,
+        })
+    }
+
+    /// Appends several parts by as few writes as possible.
+    pub fn append_all(&mut self, parts: &[Bytes]) -> Result<(), FillError> {
+        let writer = self.writer.as_mut().ok_or(FillError::Removed)?;
+        writer.append_all(parts).map_err(|error| match error {
             DataFileError::Io(error) => self.object.volume.failed_write(error),
             _ => FillError::OutOfBounds,
         })
