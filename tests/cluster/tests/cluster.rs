@@ -43,7 +43,10 @@ fn traces() -> BTreeSet<String> {
         "/opt",
     ] {
         for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
-            traces.insert(format!("{folder}: {}", entry.file_name().to_string_lossy()));
+            // `mount` makes its own notebook there when it runs for the first time since the machine started.
+            if entry.path() != Path::new("/run/mount") {
+                traces.insert(format!("{folder}: {}", entry.file_name().to_string_lossy()));
+            }
         }
     }
     if Path::new(RUN_FOLDER).exists() {
