@@ -18,12 +18,10 @@ use axum::{
     response::{IntoResponse, Response},
     routing::get,
 };
+use connected_cache_store::{Health, Store};
 use tokio_util::sync::CancellationToken;
 
-use crate::{
-    metrics::{Counters, Metrics},
-    store::Store,
-};
+use crate::metrics::{Counters, Metrics};
 
 pub(crate) use summary::Reporter;
 
@@ -56,10 +54,10 @@ async fn readyz(State(state): State<Arc<AdminState>>) -> (StatusCode, String) {
         return (StatusCode::SERVICE_UNAVAILABLE, "draining\n".to_owned());
     }
     let mut text = "ok\n".to_owned();
-    for volume in state.store.usage() {
-        if let Some(failure) = volume.failure {
+    for (path, health, _) in state.store.volumes() {
+        if let Health::Failed(reason) = health {
             // Writing to a string can't fail.
-            let _ = writeln!(text, "volume {} fails and is passed by: {failure}", volume.path.display());
+            let _ = writeln!(text, "volume {} fails and is passed by: {reason}", path.display());
         }
     }
     (StatusCode::OK, text)

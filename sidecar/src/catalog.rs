@@ -1,41 +1,78 @@
-//! From a key to bytes: knows which objects exist, opens unknown ones with their first fetch, and gives out pieces from the
-//! store or from the one fetch that is under way for them.
+//! From a key to bytes: knows which objects exist and how fresh they are, opens unknown ones with their first fetch, and gives
+//! out pieces from the store or from the one fetch that is under way for them.
 //!
 //! A piece is in exactly one of these states: stored; in transit (one [`Fill`] in the table, joined by everyone who asks);
 //! neither. Fetches are tasks of their own: they go on when the client that caused them leaves, and what they bring is stored.
 //! The length of an object is learned from the first piece's answer, never by a probe.
 
+mod answer;
 mod fetch;
 mod fill;
+mod memory;
+mod object;
+mod passing;
 mod transit;
+mod writers;
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     sync::{Arc, atomic::Ordering},
+    time::Duration,
 };
 
 use bytes::Bytes;
-use connected_cache_core::{ByteRange, ObjectKey, PIECE_LENGTH_BYTES, PieceIndex};
+use connected_cache_core::{
+    ByteRange, ContentClass, ObjectKey, PIECE_LENGTH_BYTES, PieceIndex, StaleLimits, Use,
+};
+use connected_cache_store::{FillError, ReadError, Store, Trust};
 use futures::{
     FutureExt, StreamExt,
     future::{BoxFuture, Shared},
 };
 use parking_lot::Mutex;
+use sha2::{Digest, Sha256};
 
 use crate::{
     metrics::{Counters, Source},
-    store::{Object, Store},
     tasks::Tasks,
     upstream::{FetchTarget, Upstream, UpstreamError},
 };
 
-pub(crate) use fill::Fill;
-use transit::{LookUp, Transit};
+pub(crate) use fill::{Fill, Found};
+pub(crate) use memory::Room;
+pub(crate) use object::{Object, ObjectHead, now_seconds};
+pub(crate) use passing::{PassedBody, Wanted};
 
+use passing::Passing;
+use transit::{LookUp, Transit};
+use writers::Writers;
+
+/// How long a piece waits for the evictor to make room for it.
+const ROOM_PATIENCE: Duration = Duration::from_secs(2);
+/// Bytes of one read for readers that touch the bytes: what every slow client may hold in memory.
+const MAX_COPIED_BYTES: usize = 128 << 10;
 /// Pieces of one object that are fetched at once in the background.
 const BACKGROUND_PIECES: usize = 4;
+/// What one known object takes in memory, roughly, beside its bytes.
+const OBJECT_BYTES: u64 = 1024;
 
-type Opening = Shared<BoxFuture<'static, Result<Opened, UpstreamError>>>;
+type Opening = Shared<BoxFuture<'static, Result<Opened, OpenError>>>;
+
+/// Why an object can't be opened.
+#[derive(Clone, Debug)]
+pub(crate) enum OpenError {
+    /// The origin gave no usable bytes.
+    Upstream(UpstreamError),
+    /// What the origin gives is for this one client, or can't be told from another state of itself: each request is passed to
+    /// the origin by itself.
+    NotShared,
+}
+
+impl From<UpstreamError> for OpenError {
+    fn from(error: UpstreamError) -> Self {
+        Self::Upstream(error)
+    }
+}
 
 /// Where the bytes of a piece come from.
 #[derive(Clone, Debug)]
@@ -46,6 +83,17 @@ pub(crate) enum Piece {
     Filling(Arc<Fill>, Source),
 }
 
+/// How the origin was asked about an object that was known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Freshly {
+    /// It was not.
+    NotAsked,
+    /// It said that it is still the same.
+    Validated,
+    /// It failed, or is being asked: what is known is used although it is stale.
+    Stale,
+}
+
 /// An object and, if opening it meant fetching, the piece that came with it.
 #[derive(Clone, Debug)]
 pub(crate) struct Opened {
@@ -53,6 +101,17 @@ pub(crate) struct Opened {
     pub(crate) first: Option<(PieceIndex, Arc<Fill>)>,
     /// Whether this caller waited for somebody else's fetch.
     pub(crate) collapsed: bool,
+    pub(crate) freshly: Freshly,
+}
+
+/// What is to be opened.
+#[derive(Clone, Debug)]
+pub(crate) struct OpenRequest<'a> {
+    pub(crate) key: &'a ObjectKey,
+    pub(crate) class: ContentClass,
+    pub(crate) target: &'a FetchTarget,
+    /// Where the first asked byte probably is.
+    pub(crate) offset: u64,
 }
 
 /// Objects and pieces of one sidecar.
@@ -66,67 +125,292 @@ struct CatalogState {
     upstream: Upstream,
     counters: Arc<Counters>,
     tasks: Tasks,
+    stale: StaleLimits,
+    room: Room,
+    writers: Writers,
+    /// Objects that were used lately, with the bytes of small ones.
+    objects: quick_cache::sync::Cache<ObjectKey, Arc<Object>, ByBytes>,
     openings: Mutex<HashMap<ObjectKey, Opening>>,
     transit: Transit,
+    passing: Passing,
+    /// Objects that are being fetched as a whole.
+    completing: Mutex<HashSet<ObjectKey>>,
+}
+
+#[derive(Clone)]
+struct ByBytes;
+
+impl quick_cache::Weighter<ObjectKey, Arc<Object>> for ByBytes {
+    fn weight(&self, _: &ObjectKey, object: &Arc<Object>) -> u64 {
+        let small = if object.is_small() { object.generation().content_length_bytes } else { 0 };
+        OBJECT_BYTES + small
+    }
+}
+
+/// What a catalog works with.
+pub(crate) struct CatalogParts {
+    pub(crate) store: Arc<Store>,
+    pub(crate) upstream: Upstream,
+    pub(crate) counters: Arc<Counters>,
+    pub(crate) tasks: Tasks,
+    pub(crate) stale: StaleLimits,
+    /// Memory for hot objects and for pieces in transit, half each.
+    pub(crate) memory_bytes: u64,
 }
 
 impl Catalog {
-    pub(crate) fn new(store: Arc<Store>, upstream: Upstream, counters: Arc<Counters>, tasks: Tasks) -> Self {
-        let (openings, transit) = (Mutex::default(), Transit::default());
-        Self { shared: Arc::new(CatalogState { store, upstream, counters, tasks, openings, transit }) }
+    pub(crate) fn new(parts: CatalogParts) -> Self {
+        let memory = parts.memory_bytes / 2;
+        let items = usize::try_from(memory / (4 * OBJECT_BYTES)).unwrap_or(usize::MAX);
+        let CatalogParts { store, upstream, counters, tasks, stale, .. } = parts;
+        Self {
+            shared: Arc::new(CatalogState {
+                store,
+                upstream,
+                counters,
+                tasks,
+                stale,
+                room: Room::new(memory),
+                writers: Writers::new(),
+                objects: quick_cache::sync::Cache::with_weighter(items, memory, ByBytes),
+                openings: Mutex::default(),
+                transit: Transit::default(),
+                passing: Passing::default(),
+                completing: Mutex::default(),
+            }),
+        }
     }
 
-    /// The object of a key. An unknown one is opened by fetching the piece at `offset`, once for all who ask meanwhile.
-    pub(crate) async fn open(
-        &self,
-        key: &ObjectKey,
-        target: &FetchTarget,
-        offset: u64,
-    ) -> Result<Opened, UpstreamError> {
-        if let Some(object) = self.shared.store.object(key) {
-            return Ok(Opened { object, first: None, collapsed: false });
+    /// The object of a key, as fresh as it has to be. An unknown one is opened by fetching the piece at the offset, once for all
+    /// who ask meanwhile.
+    pub(crate) async fn open(&self, request: &OpenRequest<'_>) -> Result<Opened, OpenError> {
+        if self.shared.passing.holds(request.key) {
+            return Err(OpenError::NotShared);
         }
+        let Some(object) = self.known(request.key).await else {
+            return self.opening(request, None).await;
+        };
+        let as_it_is = |freshly| Opened { object: object.clone(), first: None, collapsed: false, freshly };
+        match object.head().freshness.use_at(now_seconds(), self.shared.stale) {
+            Use::Fresh => Ok(as_it_is(Freshly::NotAsked)),
+            Use::StaleWhileRevalidate => {
+                // Runs by itself; whoever comes meanwhile joins it or takes the stale one too.
+                drop(self.opening(request, Some(&object)));
+                Ok(as_it_is(Freshly::Stale))
+            }
+            Use::Revalidate { if_error } => match self.opening(request, Some(&object)).await {
+                Err(OpenError::Upstream(error)) if if_error && error.is_temporary() => {
+                    tracing::info!(object = %object.key(), %error, "the origin fails, a stale object is used");
+                    Ok(as_it_is(Freshly::Stale))
+                }
+                other => other,
+            },
+        }
+    }
+
+    /// Joins the opening of this key, or starts it.
+    fn opening(
+        &self,
+        request: &OpenRequest<'_>,
+        known: Option<&Arc<Object>>,
+    ) -> impl Future<Output = Result<Opened, OpenError>> + use<> {
         let (opening, collapsed) = {
             let mut openings = self.shared.openings.lock();
-            if let Some(opening) = openings.get(key) {
+            if let Some(opening) = openings.get(request.key) {
                 (opening.clone(), true)
             } else {
-                let opening = self.start_opening(key.clone(), target.clone(), offset / PIECE_LENGTH_BYTES);
-                openings.insert(key.clone(), opening.clone());
+                let opening = self.start_opening(request, known.cloned());
+                openings.insert(request.key.clone(), opening.clone());
                 (opening, false)
             }
         };
-        let opened = opening.await?;
-        Ok(Opened { collapsed, ..opened })
+        async move {
+            let opened = opening.await?;
+            Ok(Opened { collapsed, ..opened })
+        }
     }
 
-    fn start_opening(&self, key: ObjectKey, target: FetchTarget, piece_number: u64) -> Opening {
+    fn start_opening(&self, request: &OpenRequest<'_>, known: Option<Arc<Object>>) -> Opening {
         let catalog = self.clone();
+        let (key, class, target) = (request.key.clone(), request.class, request.target.clone());
+        let piece_number = request.offset / PIECE_LENGTH_BYTES;
         // A task of its own, so that it ends well even if every asker leaves.
         let task = self.shared.tasks.spawn(async move {
-            let result = catalog.fetch_unknown(&key, &target, piece_number).await;
+            let result = catalog.fetch_head(&key, class, &target, piece_number, known).await;
             catalog.shared.openings.lock().remove(&key);
             result
         });
         let flattened = async move {
-            let interrupted = || Err(UpstreamError::Unreachable { reason: "the sidecar is ending".into() });
+            let interrupted =
+                || Err(UpstreamError::Unreachable { reason: "the sidecar is ending".into() }.into());
             task.await.ok().flatten().unwrap_or_else(interrupted)
         };
         flattened.boxed().shared()
     }
 
+    /// The current generation of a key, from memory or from the store.
+    async fn known(&self, key: &ObjectKey) -> Option<Arc<Object>> {
+        if let Some(object) = self.shared.objects.get(key) {
+            // One that no volume took is asked for again once a volume may.
+            let can_be_stored = object.stored().is_some()
+                || object.generation().content_length_bytes == 0
+                || !self.shared.store.takes_pieces();
+            if !object.is_removed() && can_be_stored {
+                return Some(object);
+            }
+            self.shared.objects.remove(key);
+        }
+        let stored = self.shared.store.get(key.as_str())?;
+        let reading = stored.clone();
+        let record = tokio::task::spawn_blocking(move || reading.record()).await;
+        let head = record.ok()?.ok()??;
+        let Some(head) = ObjectHead::decode(&head.attributes, stored.length()) else {
+            self.shared.store.remove(&stored);
+            return None;
+        };
+        let object = Arc::new(Object::new(key.clone(), head, Some(stored)));
+        self.shared.objects.insert(key.clone(), object.clone());
+        Some(object)
+    }
+
+    /// Makes this head the current generation of its key. An object that agrees with it stays as it is; one that does not goes
+    /// with its pieces, because bytes of two generations are never mixed.
+    fn admit(
+        &self,
+        key: &ObjectKey,
+        class: ContentClass,
+        head: ObjectHead,
+        known: Option<&Arc<Object>>,
+    ) -> Arc<Object> {
+        if let Some(known) = known.filter(|known| !known.is_removed())
+            && known.generation().agrees_with(&head.generation)
+        {
+            known.refresh(head.freshness, head.headers);
+            return known.clone();
+        }
+        let length = head.generation.content_length_bytes;
+        let stored = match self.shared.store.create(key.as_str(), class.number(), length, &head.encode()) {
+            Ok(stored) => Some(stored),
+            Err(error) => {
+                tracing::debug!(object = %key, %error, "an object can't be kept");
+                if let Some(old) = self.shared.store.get(key.as_str()) {
+                    self.shared.store.remove(&old);
+                }
+                None
+            }
+        };
+        let object = Arc::new(Object::new(key.clone(), head, stored));
+        self.shared.objects.insert(key.clone(), object.clone());
+        object
+    }
+
+    /// Forgets an object, if it still is the current one of its key.
+    fn forget(&self, object: &Arc<Object>) {
+        if self.shared.objects.get(object.key()).is_some_and(|current| Arc::ptr_eq(&current, object)) {
+            self.shared.objects.remove(object.key());
+        }
+        if let Some(stored) = object.stored() {
+            self.shared.store.remove(stored);
+        }
+    }
+
     /// A piece of a known object. Whoever finds it in no state starts its fetch.
     pub(crate) fn piece(&self, object: &Arc<Object>, piece: PieceIndex, target: &FetchTarget) -> Piece {
-        let fill = match self.shared.transit.look_up(object, piece) {
+        self.piece_or_anew(object, piece, target, false)
+    }
+
+    /// As [`Self::piece`], for a piece whose stored bytes can't be read.
+    pub(crate) fn piece_anew(&self, object: &Arc<Object>, piece: PieceIndex, target: &FetchTarget) -> Piece {
+        self.piece_or_anew(object, piece, target, true)
+    }
+
+    fn piece_or_anew(
+        &self,
+        object: &Arc<Object>,
+        piece: PieceIndex,
+        target: &FetchTarget,
+        anew: bool,
+    ) -> Piece {
+        let fill = match self.shared.transit.look_up(object, piece, anew) {
             LookUp::Stored => return Piece::Stored,
             LookUp::Joined(fill) => return Piece::Filling(fill, Source::Memory),
             LookUp::Awaited(fill) => return Piece::Filling(fill, Source::Origin),
             LookUp::Missing(fill) => fill,
         };
-        let (catalog, task_fill) = (self.clone(), fill.clone());
+        let (catalog, run) = (self.clone(), vec![(piece, fill.clone())]);
         let (object, target) = (object.clone(), target.clone());
-        self.shared.tasks.spawn(async move { catalog.fetch_piece(&object, piece, &target, task_fill).await });
+        self.shared.tasks.spawn(async move {
+            match catalog.shared.room.wait(object.layout().range_of(piece).length()).await {
+                Some(room) => {
+                    run[0].1.keep_room(room);
+                    catalog.fetch_run(&object, &target, run).await;
+                }
+                None => catalog.fail_run(&object, &run, &UpstreamError::NoRoom),
+            }
+        });
         Piece::Filling(fill, Source::Origin)
+    }
+
+    /// Fetches what is missing from `first` to `last` before anybody waits for it, neighbours by one request. Gives the pieces
+    /// that are fetched for this; `None` = there is no memory to spare for more now.
+    pub(crate) fn fetch_ahead(
+        &self,
+        object: &Arc<Object>,
+        first: PieceIndex,
+        last: PieceIndex,
+        target: &FetchTarget,
+    ) -> Option<Vec<PieceIndex>> {
+        let layout = object.layout();
+        let (mut number, mut fetched) = (first.number(), Vec::new());
+        while let Some(piece) = layout.piece(number).filter(|piece| *piece <= last) {
+            if self.shared.transit.is_known(object, piece) {
+                number += 1;
+                continue;
+            }
+            let count = last.number() - number + 1;
+            let length =
+                count.saturating_mul(PIECE_LENGTH_BYTES).min(object.generation().content_length_bytes);
+            let mut room = self.shared.room.spare(length)?;
+            let run = self.shared.transit.register_run(object, piece, count);
+            if run.is_empty() {
+                break;
+            }
+            number += run.len() as u64;
+            fetched.extend(run.iter().map(|(piece, _)| *piece));
+            for (piece, fill) in &run {
+                if let Some(part) = room.split(Room::units(layout.range_of(*piece).length())) {
+                    fill.keep_room(part);
+                }
+            }
+            let (catalog, object, target) = (self.clone(), object.clone(), target.clone());
+            self.shared.tasks.spawn(async move { catalog.fetch_run(&object, &target, run).await });
+        }
+        Some(fetched)
+    }
+
+    /// Fetches everything that is missing of an object, a few pieces at a time, whoever asked for what.
+    pub(crate) fn complete_in_background(&self, object: &Arc<Object>, target: &FetchTarget) {
+        if !self.shared.completing.lock().insert(object.key().clone()) {
+            return;
+        }
+        let (catalog, object, target) = (self.clone(), object.clone(), target.clone());
+        self.shared.tasks.spawn(async move {
+            let layout = object.layout();
+            let missing = (0..layout.piece_count())
+                .filter_map(|number| layout.piece(number))
+                .filter(|piece| !object.has(*piece));
+            futures::stream::iter(missing)
+                .for_each_concurrent(BACKGROUND_PIECES, |piece| {
+                    let state = catalog.piece(&object, piece, &target);
+                    async move {
+                        if let Piece::Filling(fill, _) = state {
+                            fill.done().await;
+                        }
+                    }
+                })
+                .await;
+            catalog.shared.completing.lock().remove(object.key());
+        });
     }
 
     /// Whether the piece can be served without waiting for an origin.
@@ -142,52 +426,106 @@ impl Catalog {
         fill: &Arc<Fill>,
         result: Result<(), UpstreamError>,
     ) {
-        let complete = result.is_ok() && fill.received() == object.layout().range_of(piece).length();
-        fill.finish(result);
-        if complete {
-            let chunks = fill.chunks();
-            let sha256 = crate::store::sha256_of(&chunks);
-            let outcome = self.shared.store.write(object, piece, chunks, sha256).await;
-            if let crate::store::WriteOutcome::PassedThrough { reason } = outcome {
+        let complete = result.is_ok() && fill.is_complete();
+        if !complete {
+            // Gone first, so that whoever tries again begins anew.
+            self.shared.transit.remove(object, piece);
+            fill.finish(result);
+            return;
+        }
+        fill.finish(Ok(()));
+        match self.keep(object, piece, fill).await {
+            Ok(()) | Err(FillError::Present) => fill.release(),
+            Err(error) => {
                 self.shared.counters.pieces_passed_through.fetch_add(1, Ordering::Relaxed);
-                tracing::debug!(object = %object.key(), piece = piece.number(), reason, "a piece was passed through");
+                tracing::debug!(object = %object.key(), piece = piece.number(), %error, "a piece was passed through");
             }
         }
         self.shared.transit.remove(object, piece);
     }
 
-    /// Fetches everything that is missing of an object, a few pieces at a time, whoever asked for what.
-    pub(crate) fn complete_in_background(&self, object: &Arc<Object>, target: &FetchTarget) {
-        let layout = object.layout();
-        let missing: Vec<PieceIndex> = (0..layout.piece_count())
-            .filter_map(|number| layout.piece(number))
-            .filter(|piece| !object.has(*piece))
-            .collect();
-        if missing.is_empty() {
-            return;
+    /// Stores a complete piece; waits a moment for room.
+    async fn keep(&self, object: &Arc<Object>, piece: PieceIndex, fill: &Arc<Fill>) -> Result<(), FillError> {
+        let Some(stored) = object.stored().cloned() else { return Err(FillError::Unhealthy) };
+        let chunks = fill.chunks();
+        if object.is_small() {
+            object.keep_small(Bytes::from(chunks.concat()));
         }
-        let (catalog, object, target) = (self.clone(), object.clone(), target.clone());
-        self.shared.tasks.spawn(async move {
-            futures::stream::iter(missing)
-                .for_each_concurrent(BACKGROUND_PIECES, |piece| {
-                    let state = catalog.piece(&object, piece, &target);
-                    async move {
-                        if let Piece::Filling(fill, _) = state {
-                            fill.done().await;
-                        }
-                    }
-                })
-                .await;
-        });
+        let number = object::index(piece);
+        let mut outcome = self.write(&stored, number, &chunks).await;
+        if matches!(outcome, Err(FillError::Full)) {
+            let waiting = stored.clone();
+            let room = tokio::task::spawn_blocking(move || waiting.wait_for_room(number, ROOM_PATIENCE));
+            if room.await.unwrap_or(false) {
+                outcome = self.write(&stored, number, &chunks).await;
+            }
+        }
+        outcome
     }
 
-    /// Stored bytes; `None` if they are gone meanwhile.
+    async fn write(
+        &self,
+        stored: &Arc<connected_cache_store::Object>,
+        piece: usize,
+        chunks: &[Bytes],
+    ) -> Result<(), FillError> {
+        let (number, stored, chunks) = (stored.number(), stored.clone(), chunks.to_vec());
+        let work = move || {
+            let mut writing = stored.begin(piece)?;
+            writing.append_all(&chunks)?;
+            let mut hasher = Sha256::new();
+            chunks.iter().for_each(|chunk| hasher.update(chunk));
+            writing.commit(hasher.finalize().into(), Trust::Origin)
+        };
+        self.shared.writers.run(number, work).await.unwrap_or(Err(FillError::Unhealthy))
+    }
+
+    /// Notes that a stored piece was asked for again: what nobody asks for again is evicted first.
+    pub(crate) fn touch(&self, object: &Object, piece: PieceIndex) {
+        if let Some(stored) = object.stored() {
+            stored.touch(object::index(piece), now_seconds());
+        }
+    }
+
+    /// Stored bytes from the beginning of a range of a piece, all or as many as one read gives; `None` if they can't be read
+    /// (gone, damaged, or the disk fails). `mapped` = the reader only hands them to the kernel, so they need not be copied.
     pub(crate) async fn read(
         &self,
         object: &Arc<Object>,
         piece: PieceIndex,
         within: ByteRange,
+        mapped: bool,
     ) -> Option<Bytes> {
-        self.shared.store.read(object, piece, within).await
+        let stored = object.stored()?;
+        let number = object::index(piece);
+        let offset = usize::try_from(within.first).ok()?;
+        let length = usize::try_from(within.length()).ok()?;
+        if let Some(bytes) = object.small() {
+            return Some(bytes.slice(offset..offset + length));
+        }
+        if !stored.is_ready(number, offset, length) {
+            let loading = stored.clone();
+            let loaded =
+                tokio::task::spawn_blocking(move || loading.make_ready(number, offset, length)).await;
+            if let Err(error) = loaded.ok()? {
+                if matches!(error, ReadError::Damaged(_)) {
+                    self.shared.counters.pieces_rejected.fetch_add(1, Ordering::Relaxed);
+                }
+                tracing::warn!(object = %object.key(), piece = piece.number(), %error, "a stored piece can't be read");
+                stored.drop_piece(number);
+                return None;
+            }
+        }
+        if object.is_small() {
+            let whole = stored.read_copied(number, 0, stored.length_of(number)).ok()?;
+            object.keep_small(whole.clone());
+            return Some(whole.slice(offset..offset + length));
+        }
+        if mapped {
+            return stored.read(number, offset, length).ok();
+        }
+        let reading = stored.clone();
+        let length = length.min(MAX_COPIED_BYTES);
+        tokio::task::spawn_blocking(move || reading.read_copied(number, offset, length)).await.ok()?.ok()
     }
 }

@@ -4,6 +4,7 @@
 mod body;
 mod request;
 mod respond;
+mod via;
 
 use std::{
     sync::{Arc, atomic::Ordering},
@@ -16,15 +17,16 @@ use connected_cache_core::{AllowList, ByteRange, PieceIndex, QueryRule, Selectio
 use http::{HeaderValue, Request, Response, StatusCode};
 
 use crate::{
-    catalog::{Catalog, Opened, Piece},
+    catalog::{Catalog, Freshly, OpenError, Opened, Piece, now_seconds},
     metrics::{CacheResult, Counters, RequestLabels, Source},
-    socket::Ledger,
+    socket::{Ledger, Transport},
     upstream::{FetchTarget, UpstreamError},
 };
 
-use body::{BodyPlan, FirstPiece};
-use request::ContentRequest;
+use body::{BodyPlan, FirstPiece, Meter};
+use request::{ContentRequest, Reply};
 use respond::{Refusal, ReplyHead};
+pub(crate) use via::Via;
 
 /// What the content endpoint works with.
 #[derive(Clone)]
@@ -38,10 +40,15 @@ pub(crate) struct ContentState {
     pub(crate) first_byte: Duration,
     /// Value of `X-CID`.
     pub(crate) node_id: HeaderValue,
+    /// Our name in `Via`.
+    pub(crate) via: Via,
 }
 
 /// Times that a request starts over when its object changes at the origin before the reply has begun.
 const MAX_ATTEMPTS: usize = 3;
+
+/// Missing pieces of a range that are looked at one by one to say how much of it is here.
+const MOST_LOOKED_AT: u64 = 64;
 
 /// Every path is content; there is nothing else on this port.
 pub(crate) fn router(state: ContentState) -> Router {
@@ -50,11 +57,13 @@ pub(crate) fn router(state: ContentState) -> Router {
 
 async fn serve(State(state): State<Arc<ContentState>>, request: Request<Body>) -> Response<Body> {
     let ledger = request.extensions().get::<Arc<Ledger>>().cloned();
-    let parsed = ContentRequest::parse(&request, &state);
+    let transport = ledger.as_ref().map_or(Transport::Plain, |ledger| ledger.transport());
+    let parsed = ContentRequest::parse(&request, transport, &state);
     let (class, outcome) = match parsed {
         Ok(content) => {
+            let meter = Meter { ledger, counters: state.counters.clone() };
             // Around everything: retries, second requests and a slow first byte of the body must not add up.
-            let answered = tokio::time::timeout(state.first_byte, answer(&state, &content, ledger)).await;
+            let answered = tokio::time::timeout(state.first_byte, answer(&state, &content, meter)).await;
             let outcome = answered.unwrap_or(Err(Refusal::Upstream(UpstreamError::TimedOut)));
             (Some(content.origin.class()), outcome)
         }
@@ -62,7 +71,7 @@ async fn serve(State(state): State<Arc<ContentState>>, request: Request<Body>) -
     };
     let (response, result) = match outcome {
         Ok((response, result)) => (response, result),
-        Err(refusal) => (refusal.into_response(request.method(), &state.node_id), CacheResult::None),
+        Err(refusal) => (refusal.into_response(request.method(), &state), CacheResult::None),
     };
     let code_class = response.status().as_u16() / 100;
     state.counters.add_request(RequestLabels { class, result, code_class });
@@ -72,53 +81,61 @@ async fn serve(State(state): State<Arc<ContentState>>, request: Request<Body>) -
 
 type Answer = Result<(Response<Body>, CacheResult), Refusal>;
 
-async fn answer(state: &Arc<ContentState>, request: &ContentRequest, ledger: Option<Arc<Ledger>>) -> Answer {
+async fn answer(state: &Arc<ContentState>, request: &ContentRequest, meter: Meter) -> Answer {
     let mut attempt = 1;
     loop {
-        match attempt_answer(state, request, ledger.clone()).await {
+        match attempt_answer(state, request, meter.clone()).await {
             Err(Refusal::Upstream(UpstreamError::Changed)) if attempt < MAX_ATTEMPTS => attempt += 1,
             other => return other,
         }
     }
 }
 
-async fn attempt_answer(
-    state: &Arc<ContentState>,
-    request: &ContentRequest,
-    ledger: Option<Arc<Ledger>>,
-) -> Answer {
-    let opened = state.catalog.open(&request.key, &request.target, request.likely_offset()).await?;
+async fn attempt_answer(state: &Arc<ContentState>, request: &ContentRequest, meter: Meter) -> Answer {
+    let opened = match state.catalog.open(&request.opening()).await {
+        Ok(opened) => opened,
+        Err(OpenError::NotShared) => return pass_on(state, request, meter).await,
+        Err(OpenError::Upstream(error)) => return Err(error.into()),
+    };
     if opened.collapsed {
         state.counters.collapsed_requests.fetch_add(1, Ordering::Relaxed);
     }
-    let length = opened.object.layout().content_length_bytes();
-    let (status, range) = match request.selection(&opened.object.head().generation) {
-        Selection::Unsatisfiable => return Err(Refusal::Unsatisfiable { total: length }),
-        Selection::Part(range) => (StatusCode::PARTIAL_CONTENT, Some(range)),
-        Selection::Whole => (StatusCode::OK, length.checked_sub(1).map(|last| ByteRange { first: 0, last })),
-    };
-    let result = cache_result(state, &opened, range);
-    let reply = |result, source| ReplyHead {
-        object: opened.object.clone(),
+    let object = opened.object.clone();
+    let head = object.head();
+    let total = object.generation().content_length_bytes;
+    let comes_now = opened.first.is_some();
+    let reply = |status, range, result, source| ReplyHead {
+        headers: &head.headers,
+        age_seconds: (!comes_now).then(|| head.freshness.age_seconds(now_seconds())),
         status,
+        total,
         range,
         result,
         source,
         collapsed: opened.collapsed,
+        freshly: opened.freshly,
     };
+    let (status, range) = match request.reply(object.generation()) {
+        Reply::NotModified => {
+            let result = if comes_now { CacheResult::Miss } else { CacheResult::Hit };
+            let head = reply(StatusCode::NOT_MODIFIED, None, result, Source::Disk);
+            return Ok((head.into_response(Body::empty(), state), result));
+        }
+        Reply::Content(Selection::Unsatisfiable) => return Err(Refusal::Unsatisfiable { total }),
+        Reply::Content(Selection::Part(range)) => (StatusCode::PARTIAL_CONTENT, Some(range)),
+        Reply::Content(Selection::Whole) => {
+            (StatusCode::OK, total.checked_sub(1).map(|last| ByteRange { first: 0, last }))
+        }
+    };
+    let result = cache_result(state, &opened, range);
     if state.read_ahead == ReadAheadMode::WholeObject && !request.is_head {
-        state.catalog.complete_in_background(&opened.object, &request.target);
+        state.catalog.complete_in_background(&object, &request.target);
     }
-    let Some(range) = range.filter(|_| !request.is_head) else {
-        return Ok((reply(result, Source::Disk).into_response(Body::empty(), &state.node_id), result));
-    };
-    let plan = BodyPlan {
-        catalog: state.catalog.clone(),
-        counters: state.counters.clone(),
-        ledger,
-        read_ahead: state.read_ahead,
-        target: request.target.clone(),
-    };
+    if request.is_head || range.is_none() {
+        let head = reply(status, range, result, Source::Disk);
+        return Ok((head.into_response(Body::empty(), state), result));
+    }
+    let Some(range) = range else { return Err(Refusal::Unsatisfiable { total }) };
     // The reply begins once its first bytes are here: until then a failure can still be told by a status.
     let first = first_piece(state, &opened, range, &request.target).await?;
     let (result, source) = match (&first.1, result) {
@@ -127,8 +144,42 @@ async fn attempt_answer(
         (Piece::Filling(_, Source::Origin), CacheResult::Hit) => (CacheResult::Miss, Source::Origin),
         (Piece::Filling(_, source), _) => (result, *source),
     };
-    let head = reply(result, source);
-    Ok((head.into_response(plan.into_body(opened, range, first), &state.node_id), result))
+    let plan = BodyPlan {
+        catalog: state.catalog.clone(),
+        meter,
+        read_ahead: state.read_ahead,
+        target: request.target.clone(),
+    };
+    let head = reply(status, Some(range), result, source);
+    Ok((head.into_response(plan.into_body(object.clone(), range, first), state), result))
+}
+
+/// Content that is not shared: the origin's answer for this client alone.
+async fn pass_on(state: &Arc<ContentState>, request: &ContentRequest, meter: Meter) -> Answer {
+    let passed = state.catalog.pass_on(&request.target, request.wanted()).await?;
+    let total = passed.generation.content_length_bytes;
+    let result = CacheResult::Bypass;
+    let head = |status, range| ReplyHead {
+        headers: &passed.headers,
+        age_seconds: None,
+        status,
+        total,
+        range,
+        result,
+        source: Source::Origin,
+        collapsed: false,
+        freshly: Freshly::NotAsked,
+    };
+    if request.reply(&passed.generation) == Reply::NotModified {
+        return Ok((head(StatusCode::NOT_MODIFIED, None).into_response(Body::empty(), state), result));
+    }
+    let whole = total.checked_sub(1).map(|last| ByteRange { first: 0, last });
+    let head = match passed.part {
+        Some(part) => head(StatusCode::PARTIAL_CONTENT, Some(part)),
+        None => head(StatusCode::OK, whole),
+    };
+    let body = if request.is_head { Body::empty() } else { meter.passed_on(passed.body) };
+    Ok((head.into_response(body, state), result))
 }
 
 /// The piece that the range begins in, with its first bytes.
@@ -156,20 +207,22 @@ async fn first_piece(
 
 /// How much of the asked range is here at this moment.
 fn cache_result(state: &ContentState, opened: &Opened, range: Option<ByteRange>) -> CacheResult {
-    let fetched = |piece: &PieceIndex| {
-        opened.first.as_ref().is_some_and(|(first, _)| first == piece)
-            || !state.catalog.is_here(&opened.object, *piece)
-    };
     let Some(range) = range else {
         return if opened.first.is_some() { CacheResult::Miss } else { CacheResult::Hit };
     };
-    let (mut hits, mut misses) = (0_u64, 0_u64);
-    for piece in opened.object.layout().pieces_of(range) {
-        *(if fetched(&piece) { &mut misses } else { &mut hits }) += 1;
+    let object = &opened.object;
+    let (stored, pieces) = object.stored_of(range);
+    let mut here = stored;
+    if stored < pieces && pieces - stored <= MOST_LOOKED_AT {
+        // Complete in memory and about to be stored counts as here, unless it was fetched for this very request.
+        let is_fetched = |piece: &PieceIndex| opened.first.as_ref().is_some_and(|(first, _)| first == piece);
+        let missing = object.layout().pieces_of(range).filter(|piece| !object.has(*piece));
+        let arriving = missing.filter(|piece| !is_fetched(piece) && state.catalog.is_here(object, *piece));
+        here += arriving.count() as u64;
     }
-    match (hits, misses) {
-        (_, 0) => CacheResult::Hit,
-        (0, _) => CacheResult::Miss,
+    match here {
+        0 => CacheResult::Miss,
+        _ if here >= pieces => CacheResult::Hit,
         _ => CacheResult::Partial,
     }
 }

@@ -3,8 +3,9 @@
 //! [`Sidecar::start`] takes a configuration and binds; everything that touches socket, disk or clock lives below it. What is
 //! decided without them (allow-list, keys, ranges, pieces) is in `connected-cache-core`.
 //!
-//! Map: `server` accepts, `content` answers, `catalog` knows objects and fetches, `store` keeps pieces, `upstream` speaks
-//! to origins, `socket` counts what leaves, `admin` shows it.
+//! Map: `server` accepts, `tls` holds its certificates, `content` answers, `catalog` knows objects and fetches (pieces are kept
+//! by `connected-cache-store` and sent by `connected-cache-sendfile`), `upstream` speaks to origins, `socket` counts what
+//! leaves, `upkeep` checks and tidies in the background, `admin` shows it all.
 
 mod admin;
 mod catalog;
@@ -17,8 +18,9 @@ mod server;
 mod settings;
 mod sidecar;
 mod socket;
-pub mod store;
 mod tasks;
+pub mod tls;
+mod upkeep;
 pub mod upstream;
 
 pub use sidecar::{Sidecar, StartError};

@@ -12,12 +12,11 @@ use std::{
 };
 
 use connected_cache_core::ContentClass;
+use connected_cache_store::{Health, Store};
 use opentelemetry::{KeyValue, metrics::MeterProvider};
 use opentelemetry_sdk::metrics::SdkMeterProvider;
 use parking_lot::Mutex;
 use prometheus::{Encoder, Registry, TextEncoder};
-
-use crate::store::Store;
 
 /// Where bytes that a client got came from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -61,6 +60,8 @@ pub enum CacheResult {
     Miss,
     /// Some was fetched.
     Partial,
+    /// It is not shared and was passed on for one client.
+    Bypass,
     /// Not answered from content: refused or failed.
     None,
 }
@@ -71,6 +72,7 @@ impl CacheResult {
             Self::Hit => "hit",
             Self::Miss => "miss",
             Self::Partial => "partial",
+            Self::Bypass => "bypass",
             Self::None => "none",
         }
     }
@@ -97,6 +99,10 @@ pub struct Counters {
     pub origin_requests: AtomicU64,
     /// Pieces that could not be stored.
     pub pieces_passed_through: AtomicU64,
+    /// Stored pieces whose bytes were not those that were stored.
+    pub pieces_rejected: AtomicU64,
+    /// Stored pieces that were checked in the background.
+    pub pieces_scrubbed: AtomicU64,
     /// Requests that waited for another one's first fetch.
     pub collapsed_requests: AtomicU64,
     /// Open content connections.
@@ -208,12 +214,14 @@ fn instrument_counters(meter: &opentelemetry::metrics::Meter, counters: &Arc<Cou
             }
         })
         .build();
-    let single: [(&'static str, &'static str, Counter); 4] = [
+    let single: [(&'static str, &'static str, Counter); 6] = [
         ("connectedcache_origin_bytes", "Body bytes fetched from origins", |c| &c.origin_bytes),
         ("connectedcache_origin_requests", "Requests sent to origins", |c| &c.origin_requests),
         ("connectedcache_pieces_passed_through", "Pieces that no volume could take", |c| {
             &c.pieces_passed_through
         }),
+        ("connectedcache_pieces_rejected", "Pieces whose bytes were wrong", |c| &c.pieces_rejected),
+        ("connectedcache_pieces_scrubbed", "Stored pieces checked in the background", |c| &c.pieces_scrubbed),
         ("connectedcache_collapsed_requests", "Requests that waited for another one's fetch", |c| {
             &c.collapsed_requests
         }),
@@ -245,19 +253,15 @@ fn instrument_store(meter: &opentelemetry::metrics::Meter, store: &Arc<Store>) {
     let shared = store.clone();
     meter
         .u64_observable_gauge("connectedcache_storage_bytes")
-        .with_description("Bytes of each volume: used, reserved by writes under way, and the limit")
+        .with_description("Bytes of each volume: pieces and index in use, and the limit for both")
         .with_callback(move |observer| {
-            for volume in shared.usage() {
-                let path = volume.path.display().to_string();
-                for (state, bytes) in [
-                    ("used", volume.used_bytes),
-                    ("reserved", volume.reserved_bytes),
-                    ("limit", volume.limit_bytes),
-                ] {
-                    observer.observe(
-                        bytes,
-                        &[KeyValue::new("volume", path.clone()), KeyValue::new("state", state)],
-                    );
+            for (path, _, usage) in shared.volumes() {
+                let path = path.display().to_string();
+                let states =
+                    [("used", usage.pieces + usage.index), ("index", usage.index), ("limit", usage.limit)];
+                for (state, bytes) in states {
+                    let labels = [KeyValue::new("volume", path.clone()), KeyValue::new("state", state)];
+                    observer.observe(bytes, &labels);
                 }
             }
         })
@@ -267,17 +271,22 @@ fn instrument_store(meter: &opentelemetry::metrics::Meter, store: &Arc<Store>) {
         .u64_observable_gauge("connectedcache_storage_healthy")
         .with_description("1 = the volume is written to, 0 = it fails and is passed by")
         .with_callback(move |observer| {
-            for volume in shared.usage() {
-                let path = volume.path.display().to_string();
-                observer.observe(u64::from(volume.failure.is_none()), &[KeyValue::new("volume", path)]);
+            for (path, health, _) in shared.volumes() {
+                let path = path.display().to_string();
+                let healthy = u64::from(health == Health::Healthy);
+                observer.observe(healthy, &[KeyValue::new("volume", path)]);
             }
         })
         .build();
     let shared = store.clone();
     meter
-        .u64_observable_counter("connectedcache_evictions")
-        .with_description("Objects evicted to make room")
-        .with_callback(move |observer| observer.observe(shared.evicted_objects(), &[]))
+        .u64_observable_counter("connectedcache_evicted_bytes")
+        .with_description("Bytes evicted to make room")
+        .with_callback(move |observer| {
+            for (path, _, usage) in shared.volumes() {
+                observer.observe(usage.evicted, &[KeyValue::new("volume", path.display().to_string())]);
+            }
+        })
         .build();
 }
 

@@ -22,9 +22,14 @@ use tokio::{
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tower::ServiceExt;
 
+use connected_cache_sendfile::ZeroCopyStream;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio_rustls::TlsAcceptor;
+
 use crate::{
     metrics::Counters,
-    socket::{Ledger, Socket, SocketLimits},
+    socket::{Ledger, Socket, SocketLimits, Transport},
+    tls::Certificates,
 };
 
 /// How long a connection beyond the limit waits for a place before it is told to come back.
@@ -54,8 +59,8 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    /// Accepts until told to stop.
-    pub(crate) async fn run(self, listener: TcpListener) {
+    /// Accepts until told to stop; with certificates, TLS only.
+    pub(crate) async fn run(self, listener: TcpListener, certificates: Option<Arc<Certificates>>) {
         let waiting = Arc::new(Semaphore::new(WAITING_AT_ONCE));
         let turned_away = Arc::new(Semaphore::new(TURNED_AWAY_AT_ONCE));
         loop {
@@ -76,23 +81,26 @@ impl Server {
                     continue;
                 }
             };
+            // Replies leave in few large writes; waiting to merge them would only delay the last one.
+            let _ = stream.set_nodelay(true);
+            let accepted = Accepted { stream, certificates: certificates.clone() };
             match (self.places.clone().try_acquire_owned(), waiting.clone().try_acquire_owned()) {
-                (Ok(place), _) => self.spawn(self.clone().serve(stream, place)),
-                (Err(_), Ok(wait)) => self.spawn(self.clone().wait(stream, wait, answering)),
-                (Err(_), Err(_)) => self.spawn(self.clone().turn_away(stream, answering)),
+                (Ok(place), _) => self.spawn(self.clone().serve(accepted, place)),
+                (Err(_), Ok(wait)) => self.spawn(self.clone().wait(accepted, wait, answering)),
+                (Err(_), Err(_)) => self.spawn(self.clone().turn_away(accepted, answering)),
             }
         }
     }
 
     /// Waits a moment for a place, so that a short peak costs clients a second and not the cache.
-    async fn wait(self, stream: TcpStream, waiting: OwnedSemaphorePermit, answering: OwnedSemaphorePermit) {
+    async fn wait(self, accepted: Accepted, waiting: OwnedSemaphorePermit, answering: OwnedSemaphorePermit) {
         let place = tokio::time::timeout(PACING, self.places.clone().acquire_owned()).await;
         drop(waiting);
         if let Ok(Ok(place)) = place {
             drop(answering);
-            self.serve(stream, place).await;
+            self.serve(accepted, place).await;
         } else {
-            self.turn_away(stream, answering).await;
+            self.turn_away(accepted, answering).await;
         }
     }
 
@@ -101,24 +109,40 @@ impl Server {
         self.connections.spawn(async move { abort.run_until_cancelled(connection).await });
     }
 
-    async fn serve(self, stream: TcpStream, _place: OwnedSemaphorePermit) {
+    async fn serve(self, accepted: Accepted, _place: OwnedSemaphorePermit) {
         let _open = OpenConnection::count(&self.counters);
         let router = self.router.clone();
-        self.drive(stream, move |request| router.clone().oneshot(request)).await;
+        self.speak(accepted, move |request| router.clone().oneshot(request)).await;
     }
 
-    async fn turn_away(self, stream: TcpStream, _answering: OwnedSemaphorePermit) {
-        self.drive(stream, |_| async { Ok(too_many_connections()) }).await;
+    async fn turn_away(self, accepted: Accepted, _answering: OwnedSemaphorePermit) {
+        self.speak(accepted, |_| async { Ok(too_many_connections()) }).await;
     }
 
-    async fn drive<Answering, Answer>(&self, stream: TcpStream, answer: Answering)
+    async fn speak<Answering, Answer>(&self, accepted: Accepted, answer: Answering)
     where
         Answering: Fn(Request<Body>) -> Answer,
         Answer: Future<Output = Result<Response<Body>, Infallible>>,
     {
-        // Replies leave in few large writes; waiting to merge them would only delay the last one.
-        let _ = stream.set_nodelay(true);
-        let socket = Socket::new(stream, self.counters.clone(), self.limits);
+        let Some(certificates) = accepted.certificates else {
+            let stream = ZeroCopyStream::new(accepted.stream);
+            return self.drive(stream, Transport::Plain, answer).await;
+        };
+        let handshake = TlsAcceptor::from(certificates.present()).accept(accepted.stream);
+        match tokio::time::timeout(self.limits.header, handshake).await {
+            Ok(Ok(stream)) => self.drive(stream, Transport::Tls, answer).await,
+            Ok(Err(error)) => tracing::debug!(%error, "a TLS handshake failed"),
+            Err(_) => tracing::debug!("a TLS handshake took too long"),
+        }
+    }
+
+    async fn drive<Stream, Answering, Answer>(&self, stream: Stream, transport: Transport, answer: Answering)
+    where
+        Stream: AsyncRead + AsyncWrite + Unpin,
+        Answering: Fn(Request<Body>) -> Answer,
+        Answer: Future<Output = Result<Response<Body>, Infallible>>,
+    {
+        let socket = Socket::new(stream, transport, self.counters.clone(), self.limits);
         let ledger = socket.ledger();
         let service = service_fn(|request: Request<Incoming>| {
             ledger.request_begins();
@@ -150,6 +174,13 @@ impl Server {
             tracing::debug!(%error, "a connection ended early");
         }
     }
+}
+
+/// A connection that nothing was read from yet.
+struct Accepted {
+    stream: TcpStream,
+    /// TLS is to be spoken with these.
+    certificates: Option<Arc<Certificates>>,
 }
 
 /// One in the gauge, however the connection ends.

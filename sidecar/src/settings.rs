@@ -1,7 +1,10 @@
 //! From configuration to the types that the parts work with.
 
 use connected_cache_config as config;
-use connected_cache_core::{AllowList, AllowedOrigin, ContentClass, OriginPatternError, QueryRule};
+use connected_cache_core::{
+    AllowList, AllowedOrigin, ContentClass, OriginPatternError, QueryRule, StaleLimits,
+};
+use connected_cache_store::VolumeOptions;
 use connected_cache_wire::delivery_optimization::OriginName;
 
 /// The allow-list of a configuration.
@@ -24,6 +27,46 @@ pub(crate) const fn query_rule(content: &config::Content) -> QueryRule {
         config::IgnoreQuery::Auto => QueryRule::DropSignatures,
         config::IgnoreQuery::Never => QueryRule::KeepAll,
     }
+}
+
+/// How long stale content may be used where its origin does not say.
+pub(crate) const fn stale_limits(ttl: &config::TimeToLive) -> StaleLimits {
+    StaleLimits {
+        while_revalidate_seconds: ttl.stale_while_revalidate_seconds,
+        if_error_seconds: ttl.stale_if_error_seconds,
+    }
+}
+
+/// The volumes of a configuration.
+pub(crate) fn volumes(storage: &config::Storage) -> Vec<VolumeOptions> {
+    let options = |volume: &config::Volume| VolumeOptions {
+        path: volume.path.clone(),
+        limit: volume.limit.bytes(),
+        min_free: storage.min_free.bytes(),
+    };
+    storage.volumes.iter().map(options).collect()
+}
+
+/// Numbers of the classes that are evicted last.
+pub(crate) fn protected(eviction: &config::Eviction) -> Vec<u8> {
+    eviction.protect.iter().map(|class| class_of(*class).number()).collect()
+}
+
+/// The least and the most memory that is taken without being told.
+const MEMORY_BYTES: (u64, u64) = (64 << 20, 1 << 30);
+
+/// Memory for hot objects and pieces in transit: configured, else a quarter of what the cgroup may use.
+pub(crate) fn memory_bytes(storage: &config::Storage) -> u64 {
+    let (least, most) = MEMORY_BYTES;
+    let by_system = || cgroup_limit().map_or(least * 4, |limit| limit / 4).clamp(least, most);
+    storage.memory.map_or_else(by_system, config::ByteSize::bytes)
+}
+
+/// `None` = there is no limit, or none that can be read.
+fn cgroup_limit() -> Option<u64> {
+    ["/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"]
+        .iter()
+        .find_map(|path| std::fs::read_to_string(path).ok()?.trim().parse().ok())
 }
 
 /// Name of this pod: configured, else the host's.

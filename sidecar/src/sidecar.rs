@@ -12,21 +12,23 @@ use std::{
 
 use connected_cache_config::{Config, ConfigError};
 use connected_cache_core::OriginPatternError;
+use connected_cache_store::{Store, StoreError};
 use http::HeaderValue;
 use tokio::{net::TcpListener, sync::Semaphore};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     admin::{self, AdminState},
-    catalog::Catalog,
-    content::{self, ContentState},
+    catalog::{Catalog, CatalogParts},
+    content::{self, ContentState, Via},
     header_names,
     metrics::{Counters, Metrics, MetricsError, Source},
     server::Server,
     settings,
     socket::SocketLimits,
-    store::{Store, VolumeProbeError},
     tasks::Tasks,
+    tls::{Certificates, TlsError},
+    upkeep::Upkeep,
     upstream::Upstream,
 };
 
@@ -44,7 +46,16 @@ pub enum StartError {
     Origin(#[from] OriginPatternError),
     /// A volume can't be used.
     #[error(transparent)]
-    Volume(#[from] VolumeProbeError),
+    Volume(#[from] StoreError),
+    /// The volumes could not be opened at all.
+    #[error("opening the volumes was interrupted: {reason}")]
+    Interrupted {
+        /// Why.
+        reason: String,
+    },
+    /// A certificate can't be used.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     /// A listener can't be opened.
     #[error(
         "failed to listen on {address} (listen.{name}), choose an address of this host that is free: {source}"
@@ -72,9 +83,11 @@ pub enum StartError {
 #[derive(Debug)]
 pub struct Sidecar {
     http_address: Option<SocketAddr>,
+    https_address: Option<SocketAddr>,
     admin_address: Option<SocketAddr>,
     ready: Arc<AtomicBool>,
     counters: Arc<Counters>,
+    store: Arc<Store>,
     stop_accepting: CancellationToken,
     finish: CancellationToken,
     abort: CancellationToken,
@@ -97,8 +110,13 @@ impl Sidecar {
         let id = config.node.id.clone().unwrap_or_else(|| node_name.clone());
         let node_id = HeaderValue::try_from(&id).map_err(|_| StartError::NodeId { id: id.clone() })?;
         let allow_list = Arc::new(settings::allow_list(&config.content)?);
-        let store = Store::open(&config.storage).await?;
+        let certificates = match config.listen.https {
+            Some(_) => Some(Certificates::read(&config.tls)?),
+            None => None,
+        };
+        let store = open_store(&config).await?;
         let http = listen("http", config.listen.http).await?;
+        let https = listen("https", config.listen.https).await?;
         let admin = listen("admin", config.listen.admin).await?;
 
         let counters = Arc::new(Counters::default());
@@ -106,7 +124,15 @@ impl Sidecar {
         let (fetches, services) = (Tasks::default(), Tasks::default());
         let upstream = Upstream::new(&config, allow_list.clone());
         let first_byte = upstream.first_byte_budget();
-        let catalog = Catalog::new(store.clone(), upstream, counters.clone(), fetches.clone());
+        let catalog = Catalog::new(CatalogParts {
+            store: store.clone(),
+            upstream,
+            counters: counters.clone(),
+            tasks: fetches.clone(),
+            stale: settings::stale_limits(&config.content.ttl),
+            memory_bytes: settings::memory_bytes(&config.storage),
+        });
+        let upkeep = Upkeep::new(store.clone(), counters.clone(), &config);
         let content = content::router(ContentState {
             catalog,
             counters: counters.clone(),
@@ -115,6 +141,7 @@ impl Sidecar {
             read_ahead: config.content.read_ahead.mode,
             first_byte,
             node_id,
+            via: Via::new(&id),
         });
         let server = Server {
             router: content,
@@ -137,9 +164,11 @@ impl Sidecar {
         let ready = Arc::new(AtomicBool::new(true));
         let sidecar = Self {
             http_address: address_of(http.as_ref()),
+            https_address: address_of(https.as_ref()),
             admin_address: address_of(admin.as_ref()),
             ready: ready.clone(),
             counters,
+            store: store.clone(),
             stop_accepting: server.stop_accepting.clone(),
             finish: server.finish.clone(),
             abort: server.abort.clone(),
@@ -150,18 +179,31 @@ impl Sidecar {
             drain: Duration::from_secs(config.shutdown.drain_seconds),
             grace: Duration::from_secs(config.shutdown.grace_seconds),
         };
-        if let Some(listener) = http {
-            sidecar.services.spawn(server.run(listener));
+        if let (Some(listener), Some(certificates)) = (https, certificates) {
+            sidecar.services.spawn(certificates.clone().follow());
+            sidecar.services.spawn(server.clone().run(listener, Some(certificates)));
         }
+        if let Some(listener) = http {
+            sidecar.services.spawn(server.run(listener, None));
+        }
+        sidecar.services.spawn(upkeep.clone().remove_leftovers());
+        sidecar.services.spawn(upkeep.clone().scrub());
+        sidecar.services.spawn(upkeep.expire());
         sidecar.services.spawn(reporter.clone().run());
         if let Some(listener) = admin {
             let router = admin::router(AdminState { ready, metrics, store, reporter });
             sidecar.services.spawn(admin::serve(listener, router, sidecar.end_admin.clone()));
         }
-        let (http, admin) = (sidecar.http_address, sidecar.admin_address);
+        let (http, https, admin) = (sidecar.http_address, sidecar.https_address, sidecar.admin_address);
         let shown =
             |address: Option<SocketAddr>| address.map_or("off".to_owned(), |address| address.to_string());
-        tracing::info!(node = node_name, http = shown(http), admin = shown(admin), "serving");
+        tracing::info!(
+            node = node_name,
+            http = shown(http),
+            https = shown(https),
+            admin = shown(admin),
+            "serving"
+        );
         Ok(sidecar)
     }
 
@@ -169,6 +211,12 @@ impl Sidecar {
     #[must_use]
     pub const fn http_address(&self) -> Option<SocketAddr> {
         self.http_address
+    }
+
+    /// Where content is served over TLS; `None` = that listener is off.
+    #[must_use]
+    pub const fn https_address(&self) -> Option<SocketAddr> {
+        self.https_address
     }
 
     /// Where health, metrics and summary are served; `None` = that listener is off.
@@ -209,6 +257,8 @@ impl Sidecar {
         self.fetches.end(LAST_WRITES).await;
         self.end_admin.cancel();
         self.services.end(Duration::ZERO).await;
+        let store = self.store;
+        let _ = tokio::task::spawn_blocking(move || store.close()).await;
         tracing::info!("ended");
     }
 
@@ -224,6 +274,14 @@ impl Sidecar {
             self.abort.cancel();
         }
     }
+}
+
+async fn open_store(config: &Config) -> Result<Arc<Store>, StartError> {
+    let volumes = settings::volumes(&config.storage);
+    let protected = settings::protected(&config.content.eviction);
+    let opened = tokio::task::spawn_blocking(move || Store::open(&volumes, &protected)).await;
+    let store = opened.map_err(|error| StartError::Interrupted { reason: error.to_string() })??;
+    Ok(Arc::new(store))
 }
 
 async fn listen(name: &'static str, address: Option<SocketAddr>) -> Result<Option<TcpListener>, StartError> {

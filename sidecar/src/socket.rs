@@ -2,8 +2,8 @@
 //! closes connections that take too long over a request head or do nothing at all.
 //!
 //! hyper writes bodies without copying them: the slices it hands down lie in the buffers that the body gave it. So a slice is
-//! recognised by its address. The place where file bytes will be sent without passing through memory is [`Socket::poll_write_vectored`]
-//! too, for the same reason.
+//! recognised by its address. The stream below does the same to send file bytes without touching them
+//! (`connected_cache_sendfile::ZeroCopyStream`); where TLS is spoken they are counted as it takes them.
 
 use std::{
     collections::VecDeque,
@@ -19,7 +19,6 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
-    net::TcpStream,
     time::{Instant, Sleep},
 };
 
@@ -29,7 +28,17 @@ use crate::metrics::{Counters, Source};
 #[derive(Debug)]
 pub(crate) struct Ledger {
     counters: Arc<Counters>,
+    transport: Transport,
     state: Mutex<LedgerState>,
+}
+
+/// What lies below HTTP.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Transport {
+    /// TCP: bytes of files are handed to the kernel untouched.
+    Plain,
+    /// TLS: every byte is touched here.
+    Tls,
 }
 
 #[derive(Debug)]
@@ -57,10 +66,14 @@ enum Phase {
 }
 
 impl Ledger {
-    fn new(counters: Arc<Counters>, header_timeout: Duration) -> Self {
+    fn new(counters: Arc<Counters>, transport: Transport, header_timeout: Duration) -> Self {
         // A new connection is expected to ask at once.
         let phase = Phase::Head { deadline: Instant::now() + header_timeout };
-        Self { counters, state: Mutex::new(LedgerState { outstanding: VecDeque::new(), phase }) }
+        Self { counters, transport, state: Mutex::new(LedgerState { outstanding: VecDeque::new(), phase }) }
+    }
+
+    pub(crate) const fn transport(&self) -> Transport {
+        self.transport
     }
 
     /// A request head is complete and is being answered.
@@ -119,17 +132,22 @@ pub(crate) struct SocketLimits {
 
 /// The socket.
 #[derive(Debug)]
-pub(crate) struct Socket {
-    stream: TcpStream,
+pub(crate) struct Socket<Stream> {
+    stream: Stream,
     ledger: Arc<Ledger>,
     limits: SocketLimits,
     last_progress: Instant,
     timer: Pin<Box<Sleep>>,
 }
 
-impl Socket {
-    pub(crate) fn new(stream: TcpStream, counters: Arc<Counters>, limits: SocketLimits) -> Self {
-        let ledger = Arc::new(Ledger::new(counters, limits.header));
+impl<Stream> Socket<Stream> {
+    pub(crate) fn new(
+        stream: Stream,
+        transport: Transport,
+        counters: Arc<Counters>,
+        limits: SocketLimits,
+    ) -> Self {
+        let ledger = Arc::new(Ledger::new(counters, transport, limits.header));
         let now = Instant::now();
         let timer = Box::pin(tokio::time::sleep_until(now + limits.header.min(limits.idle)));
         Self { stream, ledger, limits, last_progress: now, timer }
@@ -180,7 +198,7 @@ impl Socket {
     }
 }
 
-impl AsyncRead for Socket {
+impl<Stream: AsyncRead + Unpin> AsyncRead for Socket<Stream> {
     fn poll_read(
         self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -203,7 +221,7 @@ impl AsyncRead for Socket {
     }
 }
 
-impl AsyncWrite for Socket {
+impl<Stream: AsyncWrite + Unpin> AsyncWrite for Socket<Stream> {
     fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         self.poll_write_vectored(context, &[IoSlice::new(bytes)])
     }

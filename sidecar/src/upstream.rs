@@ -5,6 +5,7 @@
 //! see path and query byte for byte as the client sent them.
 
 mod address;
+mod body;
 mod connector;
 mod error;
 mod roots;
@@ -12,18 +13,21 @@ mod roots;
 use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use connected_cache_core::{AllowList, ByteRange, CacheHostOrigin};
+use connected_cache_core::{AllowList, CacheHostOrigin};
 use connected_cache_wire::delivery_optimization::OriginName;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, header, uri};
-use http_body_util::{BodyExt, Empty};
+use http_body_util::Empty;
 use hyper::body::Incoming;
 use hyper_util::{
     client::legacy::Client,
     rt::{TokioExecutor, TokioTimer},
 };
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::{Instant, timeout_at};
 
 use connector::{ConnectError, Connector};
+use error::chain;
+
+pub(crate) use body::OriginBody;
 pub use error::UpstreamError;
 
 /// Redirects that are followed for one request.
@@ -36,6 +40,8 @@ const FIRST_BYTE_LIMIT: Duration = Duration::from_millis(9_500);
 pub struct FetchTarget {
     /// Whom.
     pub origin: CacheHostOrigin,
+    /// Over TLS, as the client asked us.
+    pub https: bool,
     /// Path and query, byte for byte.
     pub path_and_query: String,
     /// The client's `User-Agent` and `MS-CV`, which are passed on.
@@ -91,44 +97,27 @@ impl Upstream {
         self.first_byte.min(FIRST_BYTE_LIMIT)
     }
 
-    /// Sends one GET, for a range or for everything, and returns when the head of the final answer is there.
-    pub async fn get(
+    /// Sends one GET with these headers beside the target's, and returns when the head of the final answer is there.
+    pub(crate) async fn get(
         &self,
         target: &FetchTarget,
-        range: Option<ByteRange>,
-    ) -> Result<Response<Incoming>, UpstreamError> {
+        headers: &HeaderMap,
+    ) -> Result<Response<OriginBody>, UpstreamError> {
         let deadline = Instant::now() + self.first_byte;
-        let mut uri = uri_of("http", target.origin.name().as_str(), &target.path_and_query)?;
+        let scheme = if target.https { "https" } else { "http" };
+        let mut uri = uri_of(scheme, target.origin.name().as_str(), &target.path_and_query)?;
         for _ in 0..=MAX_REDIRECTS {
-            let request = request(&uri, target, range)?;
+            let request = request(&uri, target, headers);
             let response = timeout_at(deadline, self.client.request(request))
                 .await
                 .map_err(|_| UpstreamError::TimedOut)?
                 .map_err(|error| from_client(&error))?;
             if !is_redirect(response.status()) {
-                return Ok(response);
+                return Ok(response.map(|body| OriginBody::new(body, self.idle)));
             }
             uri = self.next_hop(&uri, &response)?;
         }
         Err(UpstreamError::Redirect { reason: "too often" })
-    }
-
-    /// The next bytes of a body; `None` at its proper end.
-    pub async fn next_chunk(&self, body: &mut Incoming) -> Result<Option<Bytes>, UpstreamError> {
-        loop {
-            let frame = timeout(self.idle, body.frame()).await.map_err(|_| UpstreamError::TimedOut)?;
-            match frame {
-                None => return Ok(None),
-                Some(Err(error)) => return Err(UpstreamError::Unreachable { reason: chain(&error) }),
-                Some(Ok(frame)) => {
-                    if let Ok(bytes) = frame.into_data()
-                        && !bytes.is_empty()
-                    {
-                        return Ok(Some(bytes));
-                    }
-                }
-            }
-        }
     }
 
     fn next_hop(&self, from: &Uri, response: &Response<Incoming>) -> Result<Uri, UpstreamError> {
@@ -158,23 +147,15 @@ fn uri_of(scheme: &str, host: &str, path_and_query: &str) -> Result<Uri, Upstrea
     Uri::from_parts(parts).map_err(|_| UpstreamError::Protocol { reason: "its URL can't be asked for" })
 }
 
-fn request(
-    uri: &Uri,
-    target: &FetchTarget,
-    range: Option<ByteRange>,
-) -> Result<Request<Empty<Bytes>>, UpstreamError> {
+fn request(uri: &Uri, target: &FetchTarget, headers: &HeaderMap) -> Request<Empty<Bytes>> {
     let mut request = Request::new(Empty::new());
     *request.method_mut() = Method::GET;
     *request.uri_mut() = uri.clone();
-    let headers = request.headers_mut();
-    headers.extend(target.headers.clone());
-    headers.insert(header::ACCEPT, HeaderValue::from_static("*/*"));
-    if let Some(range) = range {
-        let value = HeaderValue::try_from(format!("bytes={}-{}", range.first, range.last))
-            .map_err(|_| UpstreamError::Protocol { reason: "its range can't be asked for" })?;
-        headers.insert(header::RANGE, value);
-    }
-    Ok(request)
+    let fields = request.headers_mut();
+    fields.extend(target.headers.clone());
+    fields.insert(header::ACCEPT, HeaderValue::from_static("*/*"));
+    fields.extend(headers.clone());
+    request
 }
 
 fn is_redirect(status: StatusCode) -> bool {
@@ -191,16 +172,4 @@ fn from_client(error: &hyper_util::client::legacy::Error) -> UpstreamError {
         }
     }
     UpstreamError::Unreachable { reason: chain(error) }
-}
-
-/// An error and its causes in one line.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(inner) = cause {
-        text.push_str(": ");
-        text.push_str(&inner.to_string());
-        cause = inner.source();
-    }
-    text
 }

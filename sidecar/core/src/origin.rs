@@ -19,6 +19,27 @@ pub enum ContentClass {
     Other,
 }
 
+impl ContentClass {
+    /// Every class, in the order of its number.
+    pub const ALL: [Self; 9] = [
+        Self::WindowsUpdate,
+        Self::Edge,
+        Self::Office,
+        Self::Intune,
+        Self::Teams,
+        Self::Outlook,
+        Self::Xbox,
+        Self::DeviceUpdate,
+        Self::Other,
+    ];
+
+    /// The number under which it is kept on volumes; it never changes.
+    #[must_use]
+    pub const fn number(self) -> u8 {
+        self as u8
+    }
+}
+
 /// The host named by `cacheHostOrigin` (or `Host`) after it passed the allow-list; only [`crate::AllowList`] makes one.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct CacheHostOrigin {

@@ -3,14 +3,12 @@
 
 use std::{sync::Arc, sync::atomic::Ordering, time::Duration};
 
+use connected_cache_store::{Health, Store};
 use jiff::Timestamp;
 use parking_lot::Mutex;
 use serde::Serialize;
 
-use crate::{
-    metrics::{CacheResult, Counters, Source},
-    store::Store,
-};
+use crate::metrics::{CacheResult, Counters, Source};
 
 /// Length of a period.
 pub(crate) const INTERVAL: Duration = Duration::from_secs(15);
@@ -103,11 +101,14 @@ impl Reporter {
             let periods = self.periods.lock();
             (periods.last_period, periods.ended_at.unwrap_or_else(Timestamp::now))
         };
-        let drives = self.store.usage().into_iter().map(|volume| Drive {
-            path: volume.path.display().to_string(),
-            size_gb: volume.limit_bytes / 1_000_000_000,
-            used_bytes: volume.used_bytes,
-            failure: volume.failure,
+        let drives = self.store.volumes().into_iter().map(|(path, health, usage)| Drive {
+            path: path.display().to_string(),
+            size_gb: usage.limit / 1_000_000_000,
+            used_bytes: usage.pieces + usage.index,
+            failure: match health {
+                Health::Healthy => None,
+                Health::Failed(reason) => Some(reason),
+            },
         });
         Summary {
             node_id: self.node_id.clone(),
@@ -124,7 +125,10 @@ impl Reporter {
         let counters = &self.counters;
         Totals {
             hits: counters.requests(CacheResult::Hit),
-            misses: counters.requests(CacheResult::Miss) + counters.requests(CacheResult::Partial),
+            misses: [CacheResult::Miss, CacheResult::Partial, CacheResult::Bypass]
+                .map(|result| counters.requests(result))
+                .iter()
+                .sum(),
             hit_bytes: [Source::Memory, Source::Disk, Source::Peer]
                 .map(|source| counters.served(source))
                 .iter()

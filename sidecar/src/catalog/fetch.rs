@@ -1,124 +1,233 @@
-//! Fetches: one piece by range, the first piece of an unknown object, and the whole stream of an origin that knows no
-//! ranges. What an answer says about length and validators decides whether its bytes belong to the object at all.
+//! Fetches: the head of an object with its first piece, a run of pieces by one range, and the whole stream of an origin that
+//! knows no ranges. What an answer says about length and validators decides whether its bytes belong to the object at all.
 
 use std::sync::{Arc, atomic::Ordering};
 
 use bytes::Bytes;
-use connected_cache_core::{
-    ByteRange, ContentRange, Generation, ObjectKey, PIECE_LENGTH_BYTES, PieceIndex, PieceLayout,
-};
-use http::{HeaderMap, Response, StatusCode, header};
-use hyper::body::Incoming;
+use connected_cache_core::{ByteRange, ContentClass, ObjectKey, PIECE_LENGTH_BYTES, PieceIndex, PieceLayout};
+use http::{HeaderMap, HeaderValue, StatusCode, header};
 
-use super::{Catalog, Fill, Opened, transit::StreamRole};
-use crate::{
-    store::{Object, ObjectHead},
-    upstream::{FetchTarget, UpstreamError},
+use super::{
+    Catalog, Fill, Freshly, Object, OpenError, Opened,
+    answer::{Clock, Meaning, head, is_shared, understand},
+    now_seconds,
+    object::ObjectHead,
+    transit::StreamRole,
 };
+use crate::upstream::{FetchTarget, OriginBody, UpstreamError};
 
-/// Headers of the origin that replies repeat.
-const PASSED_ON: [header::HeaderName; 6] = [
-    header::CONTENT_TYPE,
-    header::ETAG,
-    header::LAST_MODIFIED,
-    header::CACHE_CONTROL,
-    header::CONTENT_DISPOSITION,
-    header::CONTENT_ENCODING,
-];
+/// A content whose length only its end tells is taken into memory first, up to this: clients need the length before the bytes.
+const MAX_UNMEASURED_BYTES: u64 = 16 << 20;
 
 /// A usable answer: what the object is, and where in it the body begins.
 struct Answer {
     head: ObjectHead,
     /// `None` = the body is the whole content from byte 0.
     part: Option<ByteRange>,
-    body: Incoming,
+    shared: bool,
+    body: Body,
+}
+
+/// What an origin sends, or sent.
+enum Body {
+    Arriving(OriginBody),
+    Here(Option<Bytes>),
+}
+
+/// What came of asking.
+enum Asked {
+    Content(Box<Answer>),
+    NotModified(Meaning),
+}
+
+impl Body {
+    async fn next(&mut self) -> Result<Option<Bytes>, UpstreamError> {
+        match self {
+            Self::Arriving(body) => body.next().await,
+            Self::Here(bytes) => Ok(bytes.take().filter(|bytes| !bytes.is_empty())),
+        }
+    }
 }
 
 impl Catalog {
-    /// Asks for a piece of an object that is not known yet, and makes it known.
-    pub(super) async fn fetch_unknown(
+    /// Asks for the head of an object and a piece with it, and makes it the current generation. One that is known is asked for
+    /// by its validators.
+    pub(super) async fn fetch_head(
         &self,
         key: &ObjectKey,
+        class: ContentClass,
         target: &FetchTarget,
         piece_number: u64,
-    ) -> Result<Opened, UpstreamError> {
+        known: Option<Arc<Object>>,
+    ) -> Result<Opened, OpenError> {
         let first = piece_number.saturating_mul(PIECE_LENGTH_BYTES);
         let range = ByteRange { first, last: first.saturating_add(PIECE_LENGTH_BYTES - 1) };
-        let answer = match self.ask(target, Some(range)).await {
-            // An empty object has no byte to ask for; its head comes with a plain request.
-            Err(UpstreamError::OutsideContent { total: 0 }) => self.ask(target, None).await?,
-            other => other?,
+        let Some(room) = self.shared.room.wait(PIECE_LENGTH_BYTES).await else {
+            return Err(UpstreamError::NoRoom.into());
         };
-        let object = self.shared.store.admit(key, answer.head.clone()).await;
+        let conditions = known.as_ref().map(|known| conditions(known)).unwrap_or_default();
+        let asked = match self.ask(target, Some(range), &conditions).await {
+            // An empty object has no byte to ask for; its head comes with a plain request.
+            Err(UpstreamError::OutsideContent { total: 0 }) => self.ask(target, None, &conditions).await,
+            other => other,
+        };
+        let answer = match (asked, &known) {
+            (Ok(Asked::Content(answer)), _) => *answer,
+            (Ok(Asked::NotModified(Meaning::NotModified { freshness, headers })), Some(known)) => {
+                known.refresh(freshness, headers);
+                return Ok(Opened {
+                    object: known.clone(),
+                    first: None,
+                    collapsed: false,
+                    freshly: Freshly::Validated,
+                });
+            }
+            (Ok(Asked::NotModified(_)), _) => return Err(unasked_304().into()),
+            (Err(error), known) => {
+                // Gone for good, or another length: what is kept is not the object any more.
+                let is_gone = matches!(&error, UpstreamError::Status { status } if is_gone(*status));
+                if let Some(known) = known
+                    && (is_gone || matches!(error, UpstreamError::OutsideContent { .. }))
+                {
+                    self.forget(known);
+                }
+                return Err(error.into());
+            }
+        };
+        if !answer.shared {
+            self.shared.passing.add(key);
+            if let Some(known) = &known {
+                self.forget(known);
+            }
+            return Err(OpenError::NotShared);
+        }
+        let object = self.admit(key, class, answer.head.clone(), known.as_ref());
+        let is_the_same = known.is_some_and(|known| Arc::ptr_eq(&known, &object));
+        let freshly = if is_the_same { Freshly::Validated } else { Freshly::NotAsked };
+        let opened = |object, first| Opened { object, first, collapsed: false, freshly };
         // Beyond the end of what turned out to be shorter: the stream starts at the first piece.
         let piece = object.layout().piece(piece_number).or_else(|| object.layout().piece(0));
-        let Some(piece) = piece else { return Ok(Opened { object, first: None, collapsed: false }) };
+        let Some(piece) = piece else { return Ok(opened(object, None)) };
         let Some(fill) = self.shared.transit.register_if_missing(&object, piece) else {
-            return Ok(Opened { object, first: None, collapsed: false });
+            return Ok(opened(object, None));
         };
+        fill.keep_room(room);
         // Before anybody asks for the next piece, so that it waits for the stream instead of opening another.
         let role = answer.part.is_none().then(|| self.shared.transit.join_stream(&object, piece));
-        let (catalog, task_object, task_fill) = (self.clone(), object.clone(), fill.clone());
-        self.shared
-            .tasks
-            .spawn(async move { catalog.take_body(&task_object, piece, task_fill, answer, role).await });
-        Ok(Opened { object, first: Some((piece, fill)), collapsed: false })
+        let (catalog, task_object, run) = (self.clone(), object.clone(), vec![(piece, fill.clone())]);
+        self.shared.tasks.spawn(async move { catalog.take_body(&task_object, run, answer, role).await });
+        Ok(opened(object, Some((piece, fill))))
     }
 
-    /// Fetches a piece of a known object into its fill.
-    pub(super) async fn fetch_piece(
+    /// Fetches pieces of a known object that follow each other into their fills.
+    pub(super) async fn fetch_run(
         &self,
         object: &Arc<Object>,
-        piece: PieceIndex,
         target: &FetchTarget,
-        fill: Arc<Fill>,
+        run: Vec<(PieceIndex, Arc<Fill>)>,
     ) {
-        let range = object.layout().range_of(piece);
-        let error = match self.ask(target, Some(range)).await {
-            Ok(answer) if answer.head.generation.agrees_with(&object.head().generation) => {
-                let role = answer.part.is_none().then(|| self.shared.transit.join_stream(object, piece));
-                return self.take_body(object, piece, fill, answer, role).await;
+        let (Some((first, _)), Some((last, _))) = (run.first(), run.last()) else { return };
+        let (first, last) = (*first, *last);
+        let layout = object.layout();
+        let range = ByteRange { first: layout.range_of(first).first, last: layout.range_of(last).last };
+        let error = match self.ask(target, Some(range), &HeaderMap::new()).await {
+            Ok(Asked::Content(answer)) if belongs(&answer, object) => {
+                let role = answer.part.is_none().then(|| self.shared.transit.join_stream(object, first));
+                return self.take_body(object, run, *answer, role).await;
             }
             // Another length, another validator: none of the stored pieces may be continued with these bytes.
-            Ok(_) | Err(UpstreamError::OutsideContent { .. }) => {
-                self.shared.store.drop_object(object).await;
+            Ok(Asked::Content(_)) | Err(UpstreamError::OutsideContent { .. }) => {
+                self.forget(object);
                 UpstreamError::Changed
             }
+            Ok(Asked::NotModified(_)) => unasked_304(),
             Err(error) => error,
         };
-        self.settle(object, piece, &fill, Err(error)).await;
+        self.fail_run(object, &run, &error);
+    }
+
+    /// Ends fills that nothing will be put into.
+    pub(super) fn fail_run(
+        &self,
+        object: &Arc<Object>,
+        run: &[(PieceIndex, Arc<Fill>)],
+        error: &UpstreamError,
+    ) {
+        for (piece, fill) in run {
+            self.shared.transit.remove(object, *piece);
+            fill.finish(Err(error.clone()));
+        }
     }
 
     async fn take_body(
         &self,
         object: &Arc<Object>,
-        piece: PieceIndex,
-        fill: Arc<Fill>,
+        run: Vec<(PieceIndex, Arc<Fill>)>,
         answer: Answer,
         role: Option<StreamRole>,
     ) {
-        let expected = object.layout().range_of(piece);
-        let result = match (answer.part, role) {
-            (Some(part), _) if part == expected => self.pour(&fill, answer.body, expected.length()).await,
-            (Some(_), _) => Err(UpstreamError::Protocol { reason: "another range came than was asked for" }),
-            (None, Some(StreamRole::Carry)) => return self.carry_stream(object, piece, answer.body).await,
-            (None, Some(StreamRole::Wait)) => return,
-            (None, _) => self.pour_alone(&fill, answer.body, object.layout(), piece).await,
-        };
-        self.settle(object, piece, &fill, result).await;
+        let Some((first, _)) = run.first() else { return };
+        let (first, body) = (*first, answer.body);
+        match (answer.part, role) {
+            (Some(part), _) => self.pour_run(object, run, part, body).await,
+            (None, Some(StreamRole::Carry)) => {
+                // Only the first waits for this stream; the others begin anew when somebody asks for them.
+                self.fail_run(object, &run[1..], &UpstreamError::WrongLength);
+                self.carry_stream(object, first, body).await;
+            }
+            (None, Some(StreamRole::Wait)) => self.fail_run(object, &run[1..], &UpstreamError::WrongLength),
+            (None, _) => {
+                self.fail_run(object, &run[1..], &UpstreamError::WrongLength);
+                let result = self.pour_alone(&run[0].1, body, object.layout(), first).await;
+                self.settle(object, first, &run[0].1, result).await;
+            }
+        }
     }
 
-    /// Exactly so many bytes of a body into a fill.
-    async fn pour(&self, fill: &Fill, mut body: Incoming, length: u64) -> Result<(), UpstreamError> {
-        while let Some(bytes) = self.next(&mut body).await? {
-            fill.push(bytes)?;
+    /// A body that is exactly the asked range, or the front of it, into the fills of its pieces.
+    async fn pour_run(
+        &self,
+        object: &Arc<Object>,
+        run: Vec<(PieceIndex, Arc<Fill>)>,
+        part: ByteRange,
+        mut body: Body,
+    ) {
+        let layout = object.layout();
+        let mut rest = Bytes::new();
+        let mut stored = Vec::new();
+        let mut next = part.first;
+        let mut error = None;
+        for (piece, fill) in run {
+            let expected = layout.range_of(piece);
+            if error.is_none() && (next != expected.first || part.last < expected.last) {
+                error = Some(UpstreamError::Protocol { reason: "another range came than was asked for" });
+            }
+            if error.is_none() {
+                let poured = self.pour_from_stream(Some(&fill), &mut body, &mut rest, layout, piece).await;
+                match poured {
+                    Ok(()) => {
+                        next = expected.last + 1;
+                        // Stored by the side, so that the next piece is not held up.
+                        let (catalog, object) = (self.clone(), object.clone());
+                        stored.push(
+                            self.shared
+                                .tasks
+                                .spawn(async move { catalog.settle(&object, piece, &fill, Ok(())).await }),
+                        );
+                        continue;
+                    }
+                    Err(cause) => error = Some(cause),
+                }
+            }
+            let cause = error.clone().unwrap_or(UpstreamError::WrongLength);
+            self.fail_run(object, &[(piece, fill)], &cause);
         }
-        if fill.received() == length { Ok(()) } else { Err(UpstreamError::WrongLength) }
+        futures::future::join_all(stored).await;
     }
 
     /// The origin ignored the range and sends everything: cut the stream into pieces, keep those that are missing, and
     /// stop once the asked one is done, nobody waits for more, and the rest would not be kept anyway.
-    async fn carry_stream(&self, object: &Arc<Object>, asked: PieceIndex, mut body: Incoming) {
+    async fn carry_stream(&self, object: &Arc<Object>, asked: PieceIndex, mut body: Body) {
         let layout = object.layout();
         let mut rest = Bytes::new();
         let mut result = Ok(());
@@ -147,7 +256,7 @@ impl Catalog {
     async fn pour_alone(
         &self,
         fill: &Fill,
-        mut body: Incoming,
+        mut body: Body,
         layout: PieceLayout,
         asked: PieceIndex,
     ) -> Result<(), UpstreamError> {
@@ -162,7 +271,7 @@ impl Catalog {
     async fn pour_from_stream(
         &self,
         fill: Option<&Fill>,
-        body: &mut Incoming,
+        body: &mut Body,
         rest: &mut Bytes,
         layout: PieceLayout,
         piece: PieceIndex,
@@ -182,74 +291,102 @@ impl Catalog {
         Ok(())
     }
 
-    async fn next(&self, body: &mut Incoming) -> Result<Option<Bytes>, UpstreamError> {
-        let bytes = self.shared.upstream.next_chunk(body).await?;
-        if let Some(bytes) = &bytes {
+    async fn next(&self, body: &mut Body) -> Result<Option<Bytes>, UpstreamError> {
+        let bytes = body.next().await?;
+        if let (Some(bytes), Body::Arriving(_)) = (&bytes, &body) {
             self.shared.counters.origin_bytes.fetch_add(bytes.len() as u64, Ordering::Relaxed);
         }
         Ok(bytes)
     }
 
-    async fn ask(&self, target: &FetchTarget, range: Option<ByteRange>) -> Result<Answer, UpstreamError> {
-        self.shared.counters.origin_requests.fetch_add(1, Ordering::Relaxed);
-        let result = match self.shared.upstream.get(target, range).await {
-            Ok(response) => understand(response),
-            Err(error) => Err(error),
-        };
+    async fn ask(
+        &self,
+        target: &FetchTarget,
+        range: Option<ByteRange>,
+        conditions: &HeaderMap,
+    ) -> Result<Asked, UpstreamError> {
+        let result = self.ask_and_read(target, range, conditions).await;
         if let Err(error) = &result {
             tracing::info!(origin = %target.origin.name(), label = error.label(), %error, "the origin gave nothing");
         }
         result
     }
-}
 
-/// The longest content that is believed to exist. The largest game packages have a tenth of it; and as work and memory grow
-/// with the number of pieces, an origin must not be able to name any number it likes.
-const MAX_CONTENT_LENGTH_BYTES: u64 = 1 << 40;
-
-/// What an answer means for the cache.
-fn understand(response: Response<Incoming>) -> Result<Answer, UpstreamError> {
-    let (parts, body) = response.into_parts();
-    let (length, part) = match parts.status {
-        StatusCode::PARTIAL_CONTENT => match content_range(&parts.headers) {
-            Some(ContentRange::Part { range, total }) => (total, Some(range)),
-            _ => return Err(UpstreamError::Protocol { reason: "206 without a usable Content-Range" }),
-        },
-        StatusCode::OK => match content_length(&parts.headers) {
-            Some(length) => (length, None),
-            None => return Err(UpstreamError::Protocol { reason: "200 without Content-Length" }),
-        },
-        StatusCode::RANGE_NOT_SATISFIABLE => {
-            return Err(match content_range(&parts.headers) {
-                Some(ContentRange::Unsatisfied { total }) => UpstreamError::OutsideContent { total },
-                _ => UpstreamError::Protocol { reason: "416 without a usable Content-Range" },
-            });
+    async fn ask_and_read(
+        &self,
+        target: &FetchTarget,
+        range: Option<ByteRange>,
+        conditions: &HeaderMap,
+    ) -> Result<Asked, UpstreamError> {
+        self.shared.counters.origin_requests.fetch_add(1, Ordering::Relaxed);
+        let mut headers = conditions.clone();
+        if let Some(range) = range {
+            let value = HeaderValue::try_from(format!("bytes={}-{}", range.first, range.last))
+                .map_err(|_| UpstreamError::Protocol { reason: "its range can't be asked for" })?;
+            headers.insert(header::RANGE, value);
         }
-        status => return Err(UpstreamError::Status { status }),
-    };
-    if length > MAX_CONTENT_LENGTH_BYTES {
-        return Err(UpstreamError::Protocol { reason: "content of more than 1 TiB" });
+        let requested_at = now_seconds();
+        let response = self.shared.upstream.get(target, &headers).await?;
+        let clock = Clock { requested_at, received_at: now_seconds() };
+        let (parts, body) = response.into_parts();
+        match understand(parts.status, &parts.headers, clock)? {
+            Meaning::Content { head, part, shared } => {
+                Ok(Asked::Content(Box::new(Answer { head, part, shared, body: Body::Arriving(body) })))
+            }
+            Meaning::Unmeasured => {
+                let bytes = self.take_unmeasured(body).await?;
+                let length = bytes.len() as u64;
+                Ok(Asked::Content(Box::new(Answer {
+                    head: head(&parts.headers, length, clock)?,
+                    part: None,
+                    shared: is_shared(&parts.headers, length),
+                    body: Body::Here(Some(bytes)),
+                })))
+            }
+            not_modified @ Meaning::NotModified { .. } => Ok(Asked::NotModified(not_modified)),
+        }
     }
-    let generation = Generation {
-        content_length_bytes: length,
-        etag: text_of(&parts.headers, &header::ETAG),
-        last_modified: text_of(&parts.headers, &header::LAST_MODIFIED),
-    };
-    let headers = PASSED_ON
-        .iter()
-        .filter_map(|name| Some((name.as_str().to_owned(), text_of(&parts.headers, name)?)))
-        .collect();
-    Ok(Answer { head: ObjectHead { generation, headers }, part, body })
+
+    pub(super) async fn take_unmeasured(&self, mut body: OriginBody) -> Result<Bytes, UpstreamError> {
+        let Some(_room) = self.shared.room.wait(MAX_UNMEASURED_BYTES).await else {
+            return Err(UpstreamError::NoRoom);
+        };
+        let mut collected = Vec::new();
+        while let Some(bytes) = body.next().await? {
+            self.shared.counters.origin_bytes.fetch_add(bytes.len() as u64, Ordering::Relaxed);
+            if (collected.len() + bytes.len()) as u64 > MAX_UNMEASURED_BYTES {
+                return Err(UpstreamError::Protocol { reason: "more than 16 MiB without a Content-Length" });
+            }
+            collected.extend_from_slice(&bytes);
+        }
+        Ok(Bytes::from(collected))
+    }
 }
 
-fn content_range(headers: &HeaderMap) -> Option<ContentRange> {
-    ContentRange::parse(headers.get(header::CONTENT_RANGE)?.to_str().ok()?)
+/// Whether the bytes are of the state that is kept. One that came as a whole in one piece needs no validator for that.
+fn belongs(answer: &Answer, object: &Object) -> bool {
+    answer.head.generation.agrees_with(object.generation())
 }
 
-fn content_length(headers: &HeaderMap) -> Option<u64> {
-    headers.get(header::CONTENT_LENGTH)?.to_str().ok()?.trim().parse().ok()
+/// A 304 to a request without conditions.
+pub(super) const fn unasked_304() -> UpstreamError {
+    UpstreamError::Status { status: StatusCode::NOT_MODIFIED }
 }
 
-fn text_of(headers: &HeaderMap, name: &header::HeaderName) -> Option<String> {
-    Some(headers.get(name)?.to_str().ok()?.to_owned())
+const fn is_gone(status: StatusCode) -> bool {
+    matches!(status.as_u16(), 403 | 404 | 410)
+}
+
+/// Asks whether what is known is still right (RFC 9111 4.3.1).
+fn conditions(known: &Object) -> HeaderMap {
+    let mut headers = HeaderMap::new();
+    let generation = known.generation();
+    if let Some(value) = generation.etag.as_deref().and_then(|etag| HeaderValue::try_from(etag).ok()) {
+        headers.insert(header::IF_NONE_MATCH, value);
+    } else if let Some(value) =
+        generation.last_modified.as_deref().and_then(|date| HeaderValue::try_from(date).ok())
+    {
+        headers.insert(header::IF_MODIFIED_SINCE, value);
+    }
+    headers
 }

@@ -8,8 +8,7 @@ use std::{collections::HashMap, sync::Arc};
 use connected_cache_core::PieceIndex;
 use parking_lot::Mutex;
 
-use super::Fill;
-use crate::store::Object;
+use super::{Fill, Object};
 
 /// The table.
 #[derive(Debug, Default)]
@@ -57,17 +56,26 @@ pub(super) enum StreamRole {
 }
 
 impl Transit {
-    pub(super) fn look_up(&self, object: &Arc<Object>, piece: PieceIndex) -> LookUp {
+    /// `anew` = what is stored can't be read.
+    pub(super) fn look_up(&self, object: &Arc<Object>, piece: PieceIndex, anew: bool) -> LookUp {
         let mut table = self.table.lock();
         if let Some(entry) = table.fills.get(&(address(object), piece)) {
             return LookUp::Joined(entry.fill.clone());
         }
-        if object.has(piece) {
+        if object.has(piece) && !anew {
             return LookUp::Stored;
         }
         let is_coming = table.streams.get(&address(object)).is_some_and(|next| *next <= piece.number());
         let fill = table.register(object, piece, is_coming);
         if is_coming { LookUp::Awaited(fill) } else { LookUp::Missing(fill) }
+    }
+
+    /// Whether the piece is stored or in transit.
+    pub(super) fn is_known(&self, object: &Arc<Object>, piece: PieceIndex) -> bool {
+        let table = self.table.lock();
+        object.has(piece)
+            || table.fills.contains_key(&(address(object), piece))
+            || table.streams.contains_key(&address(object))
     }
 
     /// Whether the piece can be served without waiting for an origin: stored, or complete and about to be.
@@ -82,6 +90,29 @@ impl Transit {
         let mut table = self.table.lock();
         let is_missing = !table.fills.contains_key(&(address(object), piece)) && !object.has(piece);
         is_missing.then(|| table.register(object, piece, false))
+    }
+
+    /// Fills for the missing pieces from `first` on, at most `count`, up to the first that is stored or in transit: what one
+    /// request to the origin can bring.
+    pub(super) fn register_run(
+        &self,
+        object: &Arc<Object>,
+        first: PieceIndex,
+        count: u64,
+    ) -> Vec<(PieceIndex, Arc<Fill>)> {
+        let mut table = self.table.lock();
+        // A stream that is under way brings them anyway.
+        if table.streams.contains_key(&address(object)) {
+            return Vec::new();
+        }
+        let numbers = first.number()..first.number().saturating_add(count);
+        numbers
+            .map_while(|number| object.layout().piece(number))
+            .map_while(|piece| {
+                let is_missing = !table.fills.contains_key(&(address(object), piece)) && !object.has(piece);
+                is_missing.then(|| (piece, table.register(object, piece, false)))
+            })
+            .collect()
     }
 
     pub(super) fn remove(&self, object: &Arc<Object>, piece: PieceIndex) {

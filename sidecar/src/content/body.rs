@@ -1,9 +1,8 @@
-//! The bytes of a reply: pieces in order from the volume or from fetches under way, a few fetched ahead. The length is fixed
-//! before the first byte; if a piece can't be had, the body ends with an error and the connection closes early, because a
-//! short body is something that clients notice and a wrong byte is not.
+//! The bytes of a reply: pieces in order from the volume or from fetches under way, some fetched ahead. The length is fixed
+//! before the first byte; if a piece can't be had even by another try, the body ends with an error and the connection closes
+//! early, because a short body is something that clients notice and a wrong byte is not.
 
 use std::{
-    collections::VecDeque,
     io,
     pin::Pin,
     sync::Arc,
@@ -18,49 +17,73 @@ use futures::{Stream, StreamExt, stream};
 use http_body::{Frame, SizeHint};
 
 use crate::{
-    catalog::{Catalog, Opened, Piece},
+    catalog::{Catalog, Found, Object, PassedBody, Piece},
     metrics::{Counters, Source},
-    socket::Ledger,
-    store::Object,
+    socket::{Ledger, Transport},
     upstream::{FetchTarget, UpstreamError},
 };
 
-/// Pieces fetched beyond the one that is being sent.
-const READ_AHEAD_PIECES: usize = 4;
+/// Pieces fetched beyond the one that is being sent: this many at first, and twice as many with each piece that was sent.
+const FIRST_AHEAD: u64 = 2;
+const MOST_AHEAD: u64 = 8;
+/// Tries for one reply beyond the first one of each piece.
+const RETRIES: u32 = 4;
 
 pub(super) type FirstPiece = (PieceIndex, Piece);
+
+/// Where the bytes that a client gets are counted.
+#[derive(Clone)]
+pub(super) struct Meter {
+    pub(super) ledger: Option<Arc<Ledger>>,
+    pub(super) counters: Arc<Counters>,
+}
+
+impl Meter {
+    /// A body that comes from the origin for this client alone.
+    pub(super) fn passed_on(self, body: PassedBody) -> Body {
+        let remaining = body.remaining();
+        let stream = stream::try_unfold(body, |mut body| async move {
+            Ok(body.next().await?.map(|bytes| ((bytes, Source::Origin), body)))
+        });
+        Body::new(ContentBody { stream: stream.boxed(), remaining, meter: self })
+    }
+
+    fn is_mapped(&self) -> bool {
+        self.ledger.as_ref().is_some_and(|ledger| ledger.transport() == Transport::Plain)
+    }
+}
 
 /// What a body needs beside its range.
 pub(super) struct BodyPlan {
     pub(super) catalog: Catalog,
-    pub(super) counters: Arc<Counters>,
-    pub(super) ledger: Option<Arc<Ledger>>,
+    pub(super) meter: Meter,
     pub(super) read_ahead: ReadAheadMode,
     pub(super) target: FetchTarget,
 }
 
 impl BodyPlan {
-    pub(super) fn into_body(self, opened: Opened, range: ByteRange, first: FirstPiece) -> Body {
-        let (ledger, counters) = (self.ledger.clone(), self.counters.clone());
-        let mut pieces = opened.object.layout().pieces_of(range);
-        pieces.next();
+    pub(super) fn into_body(self, object: Arc<Object>, range: ByteRange, first: FirstPiece) -> Body {
+        let ahead = match self.read_ahead {
+            ReadAheadMode::Off => 0,
+            ReadAheadMode::Adaptive | ReadAheadMode::WholeObject => FIRST_AHEAD,
+        };
         let reader = Reader {
+            mapped: self.meter.is_mapped(),
             catalog: self.catalog,
             target: self.target,
-            read_ahead: match self.read_ahead {
-                ReadAheadMode::Off => 0,
-                ReadAheadMode::Adaptive | ReadAheadMode::WholeObject => READ_AHEAD_PIECES,
-            },
-            object: opened.object,
+            ahead,
+            asked_ahead: first.0.number() + 1,
+            fetched: Vec::new(),
+            object,
             next: range.first,
             last: range.last,
-            window: VecDeque::from([first]),
-            rest: pieces.collect::<VecDeque<_>>(),
+            current: first,
+            retries: RETRIES,
         };
         let stream = stream::try_unfold(reader, |mut reader| async move {
             Ok(reader.next_bytes().await?.map(|bytes| (bytes, reader)))
         });
-        Body::new(ContentBody { stream: stream.boxed(), remaining: range.length(), ledger, counters })
+        Body::new(ContentBody { stream: stream.boxed(), remaining: range.length(), meter: self.meter })
     }
 }
 
@@ -68,14 +91,21 @@ impl BodyPlan {
 struct Reader {
     catalog: Catalog,
     target: FetchTarget,
-    read_ahead: usize,
     object: Arc<Object>,
+    /// The bytes go to the kernel untouched.
+    mapped: bool,
     /// Offset of the next byte.
     next: u64,
     last: u64,
-    /// The piece being sent, then those fetched ahead. Holding a fill keeps its bytes.
-    window: VecDeque<FirstPiece>,
-    rest: VecDeque<PieceIndex>,
+    /// The piece being sent. Holding a fill keeps its bytes.
+    current: FirstPiece,
+    /// Pieces to fetch ahead.
+    ahead: u64,
+    /// Number of the first piece that was not asked for ahead.
+    asked_ahead: u64,
+    /// Pieces that are fetched for this reply: wherever their bytes are by then, they came from the origin for it.
+    fetched: Vec<PieceIndex>,
+    retries: u32,
 }
 
 impl Reader {
@@ -83,53 +113,72 @@ impl Reader {
         if self.next > self.last {
             return Ok(None);
         }
+        let layout = self.object.layout();
+        let piece = layout.piece_at(self.next).ok_or(UpstreamError::WrongLength)?;
+        if piece != self.current.0 {
+            self.current = (piece, self.catalog.piece(&self.object, piece, &self.target));
+            self.ahead = (self.ahead * 2).min(MOST_AHEAD);
+            self.fetched.retain(|fetched| *fetched >= piece);
+        }
         self.fetch_ahead();
-        let Some((piece, state)) = self.window.front().cloned() else {
-            return Err(UpstreamError::WrongLength);
-        };
-        let bounds = self.object.layout().range_of(piece);
-        let wanted_last = self.last.min(bounds.last);
-        let within = ByteRange { first: self.next - bounds.first, last: wanted_last - bounds.first };
-        let (mut bytes, source) = match state {
-            Piece::Stored => self.read_stored(piece, within).await?,
-            Piece::Filling(fill, source) => (fill.read(within.first).await?, source),
-        };
+        let bounds = layout.range_of(piece);
+        let within =
+            ByteRange { first: self.next - bounds.first, last: self.last.min(bounds.last) - bounds.first };
+        let (mut bytes, mut source) = self.read(piece, within).await?;
+        if self.fetched.contains(&piece) {
+            source = Source::Origin;
+        }
         bytes.truncate(usize::try_from(within.length()).unwrap_or(usize::MAX));
         self.next += bytes.len() as u64;
-        if self.next > wanted_last {
-            self.window.pop_front();
-        }
         Ok(Some((bytes, source)))
     }
 
-    /// A stored piece may be gone or turn out damaged: then it is fetched like a missing one.
-    async fn read_stored(
-        &mut self,
-        piece: PieceIndex,
-        within: ByteRange,
-    ) -> Result<(Bytes, Source), UpstreamError> {
-        if let Some(bytes) = self.catalog.read(&self.object, piece, within).await {
-            return Ok((bytes, Source::Disk));
-        }
-        match self.catalog.piece(&self.object, piece, &self.target) {
-            Piece::Filling(fill, source) => {
-                if let Some(front) = self.window.front_mut() {
-                    front.1 = Piece::Filling(fill.clone(), source);
-                }
-                Ok((fill.read(within.first).await?, source))
-            }
-            // Stored again in this very moment.
-            Piece::Stored => {
-                let bytes = self.catalog.read(&self.object, piece, within).await;
-                bytes.map(|bytes| (bytes, Source::Disk)).ok_or(UpstreamError::Changed)
-            }
+    /// Bytes from the front of a range of the current piece. What is stored may be gone or turn out damaged, and what is being
+    /// fetched may fail: then it is fetched anew, and as every answer was found to be of the same state, it goes on where the
+    /// last one ended.
+    async fn read(&mut self, piece: PieceIndex, within: ByteRange) -> Result<(Bytes, Source), UpstreamError> {
+        loop {
+            let state = match self.current.1.clone() {
+                Piece::Stored => match self.catalog.read(&self.object, piece, within, self.mapped).await {
+                    Some(bytes) => return Ok((bytes, Source::Disk)),
+                    None => self.catalog.piece_anew(&self.object, piece, &self.target),
+                },
+                Piece::Filling(fill, source) => match fill.read(within.first).await {
+                    Ok(Found::Bytes(bytes)) => return Ok((bytes, source)),
+                    Ok(Found::Stored) => {
+                        if source == Source::Origin {
+                            self.fetched.push(piece);
+                        }
+                        Piece::Stored
+                    }
+                    Err(error) if error.is_temporary() && self.retries > 0 => {
+                        self.retries -= 1;
+                        tracing::debug!(%error, "a piece is fetched again");
+                        self.catalog.piece(&self.object, piece, &self.target)
+                    }
+                    Err(error) => return Err(error),
+                },
+            };
+            self.current.1 = state;
         }
     }
 
+    /// Keeps so many pieces on their way beyond the one that is being sent, within what was asked.
     fn fetch_ahead(&mut self) {
-        while self.window.len() <= self.read_ahead.max(usize::from(self.window.is_empty())) {
-            let Some(piece) = self.rest.pop_front() else { return };
-            self.window.push_back((piece, self.catalog.piece(&self.object, piece, &self.target)));
+        let layout = self.object.layout();
+        let Some(end) = layout.piece_at(self.last) else { return };
+        let current = self.current.0.number();
+        let first = self.asked_ahead.max(current + 1);
+        let wanted = (current + self.ahead).min(end.number());
+        // In runs: one request brings several.
+        let is_worth_it = wanted + 1 >= first + self.ahead / 2 || wanted == end.number();
+        let (Some(first), Some(last)) = (layout.piece(first), layout.piece(wanted)) else { return };
+        if first <= last
+            && is_worth_it
+            && let Some(fetched) = self.catalog.fetch_ahead(&self.object, first, last, &self.target)
+        {
+            self.asked_ahead = last.number() + 1;
+            self.fetched.extend(fetched);
         }
     }
 }
@@ -140,8 +189,7 @@ type Chunks = Pin<Box<dyn Stream<Item = Result<(Bytes, Source), UpstreamError>> 
 struct ContentBody {
     stream: Chunks,
     remaining: u64,
-    ledger: Option<Arc<Ledger>>,
-    counters: Arc<Counters>,
+    meter: Meter,
 }
 
 impl http_body::Body for ContentBody {
@@ -162,10 +210,10 @@ impl http_body::Body for ContentBody {
             }
             Poll::Ready(Some(Ok((bytes, source)))) => {
                 body.remaining = body.remaining.saturating_sub(bytes.len() as u64);
-                match &body.ledger {
+                match &body.meter.ledger {
                     Some(ledger) => ledger.expect(&bytes, source),
                     // No socket to count at (a router called directly).
-                    None => body.counters.add_served(source, bytes.len() as u64),
+                    None => body.meter.counters.add_served(source, bytes.len() as u64),
                 }
                 Poll::Ready(Some(Ok(Frame::data(bytes))))
             }

@@ -1,12 +1,18 @@
 //! What a request asks for, checked: method, target, origin, key and range.
 
 use axum::body::Body;
-use connected_cache_core::{CacheHostOrigin, Generation, ObjectKey, RangeHeader, RangeSpec, Selection};
+use connected_cache_core::{
+    CacheHostOrigin, Conditions, Generation, ObjectKey, RangeHeader, RangeSpec, Selection,
+};
 use connected_cache_wire::delivery_optimization::{OriginName, RequestTarget};
 use http::{HeaderMap, HeaderName, Method, Request, header};
 
 use super::{ContentState, respond::Refusal};
-use crate::upstream::FetchTarget;
+use crate::{
+    catalog::{OpenRequest, Wanted},
+    socket::Transport,
+    upstream::FetchTarget,
+};
 
 /// The client's correlation vector, passed on to the origin.
 const MS_CV: HeaderName = HeaderName::from_static("ms-cv");
@@ -20,10 +26,24 @@ pub(super) struct ContentRequest {
     pub(super) target: FetchTarget,
     range: RangeHeader,
     if_range: Option<String>,
+    conditions: Conditions,
+}
+
+/// What is to be sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Reply {
+    /// These bytes.
+    Content(Selection),
+    /// Nothing: the client has it.
+    NotModified,
 }
 
 impl ContentRequest {
-    pub(super) fn parse(request: &Request<Body>, state: &ContentState) -> Result<Self, Refusal> {
+    pub(super) fn parse(
+        request: &Request<Body>,
+        transport: Transport,
+        state: &ContentState,
+    ) -> Result<Self, Refusal> {
         if !matches!(*request.method(), Method::GET | Method::HEAD) {
             return Err(Refusal::Method);
         }
@@ -36,14 +56,16 @@ impl ContentRequest {
         let name = origin_name(&target, headers)?;
         let origin = state.allow_list.admit(&name)?;
         let key = ObjectKey::new(&origin, target.path(), target.query(), state.query_rule);
-        let passed_on = [header::USER_AGENT, MS_CV]
+        let mut passed_on: HeaderMap = [header::USER_AGENT, MS_CV]
             .into_iter()
             .filter_map(|name| headers.get(&name).map(|value| (name, value.clone())))
             .collect();
+        passed_on.insert(header::VIA, state.via.beyond(headers)?);
         Ok(Self {
             is_head: request.method() == Method::HEAD,
             target: FetchTarget {
                 origin: origin.clone(),
+                https: transport == Transport::Tls,
                 path_and_query: target.upstream_path_and_query(),
                 headers: passed_on,
             },
@@ -51,24 +73,40 @@ impl ContentRequest {
             key,
             range: single(headers, &header::RANGE).map_or(RangeHeader::Ignored, RangeHeader::parse),
             if_range: single(headers, &header::IF_RANGE).map(str::to_owned),
+            conditions: Conditions {
+                if_none_match: joined(headers, &header::IF_NONE_MATCH),
+                if_modified_since: single(headers, &header::IF_MODIFIED_SINCE).map(str::to_owned),
+            },
         })
     }
 
-    /// Where in an object of unknown length the first asked byte probably is.
-    pub(super) const fn likely_offset(&self) -> u64 {
-        match (self.is_head, &self.if_range, self.range) {
+    /// As the catalog is asked.
+    pub(super) fn opening(&self) -> OpenRequest<'_> {
+        // Where in an object of unknown length the first asked byte probably is.
+        let offset = match (self.is_head, &self.if_range, self.range) {
             (false, None, RangeHeader::Single(RangeSpec::From(first) | RangeSpec::FromTo(first, _))) => first,
             _ => 0,
-        }
+        };
+        OpenRequest { key: &self.key, class: self.origin.class(), target: &self.target, offset }
     }
 
-    /// What is asked of this state of the object. HEAD describes the whole (RFC 9110 14.2: Range is for GET).
-    pub(super) fn selection(&self, generation: &Generation) -> Selection {
-        let other_state = self.if_range.as_ref().is_some_and(|value| !generation.satisfies_if_range(value));
-        if self.is_head || other_state {
-            return Selection::Whole;
+    /// As an origin is asked for this client alone. HEAD describes the whole (RFC 9110 14.2: Range is for GET).
+    pub(super) fn wanted(&self) -> Wanted<'_> {
+        let range = if self.is_head { RangeHeader::Ignored } else { self.range };
+        Wanted { range, if_range: self.if_range.as_deref() }
+    }
+
+    /// What is asked of this state of the object. Conditions come first (RFC 9110 13.2.2).
+    pub(super) fn reply(&self, generation: &Generation) -> Reply {
+        if self.conditions.say_not_modified(generation) {
+            return Reply::NotModified;
         }
-        self.range.select(generation.content_length_bytes)
+        let other_state = self.if_range.as_ref().is_some_and(|value| !generation.satisfies_if_range(value));
+        Reply::Content(if self.is_head || other_state {
+            Selection::Whole
+        } else {
+            self.range.select(generation.content_length_bytes)
+        })
     }
 }
 
@@ -81,6 +119,12 @@ fn origin_name(target: &RequestTarget, headers: &HeaderMap) -> Result<OriginName
     // A port of 80 is what the name alone means; any other would be another origin.
     let host = host.strip_suffix(":80").unwrap_or(host);
     OriginName::parse(host).map_err(|_| Refusal::NotACacheRequest)
+}
+
+/// All lines of a field that is a list, as one; `None` = there is none.
+fn joined(headers: &HeaderMap, name: &HeaderName) -> Option<String> {
+    let lines: Vec<&str> = headers.get_all(name).iter().filter_map(|value| value.to_str().ok()).collect();
+    (!lines.is_empty()).then(|| lines.join(", "))
 }
 
 /// A field that stands there exactly once, as text.

@@ -1,67 +1,86 @@
 //! Reply heads (dossier delivery-optimization 1.4): numeric lengths always, ranges answered 206, and for what is refused a
 //! status that does not cost the client more than it must.
 
-use std::sync::Arc;
-
 use axum::body::Body;
 use connected_cache_core::{ByteRange, ContentRange, OriginRefused};
 use connected_cache_wire::delivery_optimization::OriginNameError;
 use http::{HeaderName, HeaderValue, Method, Response, StatusCode, header};
 
 use crate::{
+    catalog::Freshly,
     metrics::{CacheResult, Source},
-    store::Object,
     upstream::UpstreamError,
 };
+
+use super::ContentState;
 
 const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
 const X_CACHE: HeaderName = HeaderName::from_static("x-cache");
 const X_CID: HeaderName = HeaderName::from_static("x-cid");
 
-/// A reply with content.
+/// A reply about content.
 #[derive(Debug)]
-pub(super) struct ReplyHead {
-    pub(super) object: Arc<Object>,
+pub(super) struct ReplyHead<'a> {
+    /// The origin's headers that are passed on.
+    pub(super) headers: &'a [(HeaderName, HeaderValue)],
+    /// Seconds since the origin made it; `None` = it comes from there now.
+    pub(super) age_seconds: Option<u64>,
     pub(super) status: StatusCode,
-    /// `None` = the object is empty.
+    /// Length of the whole content in bytes.
+    pub(super) total: u64,
+    /// `None` = nothing of it is sent, or it is empty.
     pub(super) range: Option<ByteRange>,
     pub(super) result: CacheResult,
     /// Where the first bytes come from.
     pub(super) source: Source,
     pub(super) collapsed: bool,
+    pub(super) freshly: Freshly,
 }
 
-impl ReplyHead {
-    pub(super) fn into_response(self, body: Body, node_id: &HeaderValue) -> Response<Body> {
-        let total = self.object.layout().content_length_bytes();
+impl ReplyHead<'_> {
+    pub(super) fn into_response(self, body: Body, state: &ContentState) -> Response<Body> {
         let mut response = Response::new(body);
         *response.status_mut() = self.status;
         let headers = response.headers_mut();
-        for (name, value) in &self.object.head().headers {
-            if let (Ok(name), Ok(value)) = (HeaderName::try_from(name), HeaderValue::try_from(value)) {
-                headers.insert(name, value);
-            }
+        headers.extend(self.headers.iter().cloned());
+        if self.status != StatusCode::NOT_MODIFIED {
+            let length = self.range.map_or(0, ByteRange::length);
+            headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
+            headers.insert(header::ACCEPT_RANGES, HeaderValue::from_static("bytes"));
         }
-        let length = self.range.map_or(0, ByteRange::length);
-        headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
         if let Some(range) = self.range.filter(|_| self.status == StatusCode::PARTIAL_CONTENT) {
-            insert_text(headers, header::CONTENT_RANGE, &ContentRange::Part { range, total }.to_string());
+            let text = ContentRange::Part { range, total: self.total }.to_string();
+            insert_text(headers, header::CONTENT_RANGE, &text);
         }
-        headers.insert(header::ACCEPT_RANGES, HeaderValue::from_static("bytes"));
-        let collapsed = if self.collapsed { "; collapsed" } else { "" };
-        let (x_cache, status) = match self.result {
-            CacheResult::Hit => ("HIT", format!("connectedcache; hit; detail={}", self.source.as_str())),
-            CacheResult::Partial => {
-                ("PARTIAL", format!("connectedcache; fwd=partial{collapsed}; detail=origin"))
-            }
-            CacheResult::Miss | CacheResult::None => {
-                ("MISS", format!("connectedcache; fwd=miss{collapsed}; detail=origin"))
-            }
-        };
+        if let Some(age) = self.age_seconds {
+            headers.insert(header::AGE, HeaderValue::from(age));
+        }
+        headers.insert(header::VIA, state.via.ours());
+        let (x_cache, status) = self.cache_status();
         headers.insert(X_CACHE, HeaderValue::from_static(x_cache));
         insert_text(headers, CACHE_STATUS, &status);
-        headers.insert(X_CID, node_id.clone());
+        headers.insert(X_CID, state.node_id.clone());
         response
+    }
+
+    /// `X-Cache`, and `Cache-Status` (RFC 9211).
+    fn cache_status(&self) -> (&'static str, String) {
+        let collapsed = if self.collapsed { "; collapsed" } else { "" };
+        let source = self.source.as_str();
+        match (self.result, self.freshly) {
+            (CacheResult::Hit, Freshly::NotAsked) => ("HIT", format!("connectedcache; hit; detail={source}")),
+            (CacheResult::Hit, Freshly::Stale) => ("HIT", "connectedcache; hit; detail=stale".to_owned()),
+            (CacheResult::Hit, Freshly::Validated) => {
+                ("HIT", format!("connectedcache; fwd=stale; fwd-status=304{collapsed}; detail={source}"))
+            }
+            (CacheResult::Partial, _) => {
+                ("PARTIAL", format!("connectedcache; fwd=partial{collapsed}; detail=origin"))
+            }
+            (CacheResult::Bypass, _) => ("MISS", "connectedcache; fwd=bypass; detail=origin".to_owned()),
+            (CacheResult::Miss | CacheResult::None, _) => {
+                ("MISS", format!("connectedcache; fwd=miss{collapsed}; detail=origin"))
+            }
+        }
     }
 }
 
@@ -78,6 +97,8 @@ pub(super) enum Refusal {
     Origin(OriginRefused),
     /// No `cacheHostOrigin`, and addressed to something that is no origin.
     NotACacheRequest,
+    /// The request was passed on by ourselves before.
+    Loop,
     /// The range lies outside the content.
     Unsatisfiable { total: u64 },
     /// The origin gave no usable bytes.
@@ -105,6 +126,7 @@ impl Refusal {
             Self::Method => StatusCode::METHOD_NOT_ALLOWED,
             Self::BadRequest(_) => StatusCode::BAD_REQUEST,
             Self::OriginName(_) | Self::Origin(_) | Self::NotACacheRequest => StatusCode::FORBIDDEN,
+            Self::Loop => StatusCode::LOOP_DETECTED,
             Self::Unsatisfiable { .. } => StatusCode::RANGE_NOT_SATISFIABLE,
             Self::Upstream(error) => error.client_status(),
         }
@@ -119,12 +141,13 @@ impl Refusal {
             Self::NotACacheRequest => {
                 "this is a content cache: add ?cacheHostOrigin=<origin host> or send the origin in the Host header".to_owned()
             }
+            Self::Loop => "this request came through this cache before, check the origin's address".to_owned(),
             Self::Unsatisfiable { total } => format!("the range lies outside the content of {total} bytes"),
             Self::Upstream(error) => error.to_string(),
         }
     }
 
-    pub(super) fn into_response(self, method: &Method, node_id: &HeaderValue) -> Response<Body> {
+    pub(super) fn into_response(self, method: &Method, state: &ContentState) -> Response<Body> {
         let message = format!("{}\n", self.message());
         let length = message.len();
         let body = if method == Method::HEAD { Body::empty() } else { Body::from(message) };
@@ -133,7 +156,8 @@ impl Refusal {
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
-        headers.insert(X_CID, node_id.clone());
+        headers.insert(X_CID, state.node_id.clone());
+        headers.insert(header::VIA, state.via.ours());
         match &self {
             Self::Method => {
                 headers.insert(header::ALLOW, HeaderValue::from_static("GET, HEAD"));

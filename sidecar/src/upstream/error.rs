@@ -45,6 +45,9 @@ pub enum UpstreamError {
     /// The body ended early or was too long.
     #[error("the origin's body is not as long as it said")]
     WrongLength,
+    /// Pieces in transit fill the memory that they may take.
+    #[error("too much is being fetched at this moment, try again")]
+    NoRoom,
     /// The object changed at its origin while it was being fetched.
     #[error("the object changed at its origin")]
     Changed,
@@ -70,7 +73,21 @@ impl UpstreamError {
             Self::Unreachable { .. } | Self::Redirect { .. } | Self::Protocol { .. } | Self::WrongLength => {
                 StatusCode::BAD_GATEWAY
             }
-            Self::Changed => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Changed | Self::NoRoom => StatusCode::SERVICE_UNAVAILABLE,
+        }
+    }
+
+    /// Whether asking once more may help.
+    #[must_use]
+    pub(crate) fn is_temporary(&self) -> bool {
+        match self {
+            Self::Status { status } => status.is_server_error() || matches!(status.as_u16(), 408 | 425 | 429),
+            Self::TimedOut | Self::Unreachable { .. } | Self::WrongLength | Self::Protocol { .. } => true,
+            Self::OutsideContent { .. }
+            | Self::PrivateTarget
+            | Self::Redirect { .. }
+            | Self::NoRoom
+            | Self::Changed => false,
         }
     }
 
@@ -86,7 +103,20 @@ impl UpstreamError {
             Self::Redirect { .. } => "redirect",
             Self::Protocol { .. } => "protocol",
             Self::WrongLength => "wrong_length",
+            Self::NoRoom => "no_room",
             Self::Changed => "changed",
         }
     }
+}
+
+/// An error and its causes in one line.
+pub(super) fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(inner) = cause {
+        text.push_str(": ");
+        text.push_str(&inner.to_string());
+        cause = inner.source();
+    }
+    text
 }

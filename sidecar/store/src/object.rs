@@ -4,12 +4,14 @@ use std::fs::File;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
+use std::time::Duration;
 
 use bytes::Bytes;
 use connected_cache_sendfile::data_file::DataFileError;
 use connected_cache_sendfile::{DataFile, PieceWriter};
 use parking_lot::Mutex;
 use rustix::fs::{FallocateFlags, fallocate};
+use sha2::{Digest as _, Sha256};
 
 use crate::index::{ObjectRecord, PieceRecord, Trust};
 use crate::keeper::Message;
@@ -22,6 +24,9 @@ pub enum ReadError {
     /// The piece is not committed, or not any more.
     #[error("piece {0} is not in the store")]
     Missing(usize),
+    /// The bytes on disk are not those that were stored.
+    #[error("piece {0} is damaged")]
+    Damaged(usize),
     /// The range is not inside the piece.
     #[error("the range is outside of piece {0}")]
     OutOfBounds(usize),
@@ -64,6 +69,8 @@ pub enum FillError {
 struct Group {
     /// One bit for each committed piece.
     committed: AtomicU64,
+    /// One bit for each piece whose bytes are known to be right: stored by this process, or checked when first read.
+    verified: AtomicU64,
     /// Uses since the evictor last asked, at most 3.
     uses: AtomicU8,
     /// Its bytes are being given back; no fill may begin.
@@ -180,6 +187,21 @@ impl Object {
         self.groups.iter().map(|group| group.committed.load(Ordering::Acquire).count_ones() as usize).sum()
     }
 
+    /// Number of committed pieces from `first` to `last`.
+    #[must_use]
+    pub fn committed_within(&self, first: usize, last: usize) -> usize {
+        let groups = first / GROUP_PIECES..=last / GROUP_PIECES;
+        groups
+            .map(|group| {
+                let start = group * GROUP_PIECES;
+                let from = first.saturating_sub(start);
+                let to = (last - start).min(GROUP_PIECES - 1);
+                let mask = (u64::MAX << from) & (u64::MAX >> (GROUP_PIECES - 1 - to));
+                (self.bitmap(group) & mask).count_ones() as usize
+            })
+            .sum()
+    }
+
     /// Bytes that the committed pieces take on disk.
     #[must_use]
     pub fn disk_bytes(&self) -> u64 {
@@ -227,17 +249,54 @@ impl Object {
         file.read_copied(piece, offset, length).map_err(|error| self.read_failed(piece, error))
     }
 
-    /// Whether a range of a committed piece can be sent without waiting for the disk.
+    /// Whether a range of a committed piece can be read at once: its file is open, its bytes are known to be right and in the
+    /// page cache.
     #[must_use]
-    pub fn is_resident(&self, piece: usize, offset: usize, length: usize) -> bool {
-        self.committed_file(piece).is_ok_and(|file| file.is_resident(piece, offset, length))
+    pub fn is_ready(&self, piece: usize, offset: usize, length: usize) -> bool {
+        let open = self.inner.lock().file.clone();
+        self.has(piece)
+            && self.is_verified(piece)
+            && open.is_some_and(|file| file.is_resident(piece, offset, length))
     }
 
-    /// Brings a range of a committed piece into the page cache. A disk that fails here takes its volume out of use until it
-    /// works again. Blocks.
-    pub fn load(&self, piece: usize, offset: usize, length: usize) -> Result<(), ReadError> {
+    /// Makes a range of a committed piece ready. A piece that lay on the disk since before this process began is checked as
+    /// a whole against its SHA-256, once; a wrong one is dropped and missing from then on. A disk that fails here takes its
+    /// volume out of use until it works again. Blocks.
+    pub fn make_ready(self: &Arc<Self>, piece: usize, offset: usize, length: usize) -> Result<(), ReadError> {
         let file = self.committed_file(piece)?;
-        file.load(piece, offset, length).map_err(|error| self.read_failed(piece, DataFileError::Io(error)))
+        if self.is_verified(piece) {
+            return file
+                .load(piece, offset, length)
+                .map_err(|error| self.read_failed(piece, DataFileError::Io(error)));
+        }
+        self.check(piece)?;
+        if let Some(group) = self.groups.get(piece / GROUP_PIECES) {
+            group.verified.fetch_or(1 << (piece % GROUP_PIECES), Ordering::AcqRel);
+        }
+        Ok(())
+    }
+
+    /// Reads a whole committed piece and compares it with its SHA-256 in the index. A wrong one is dropped. Blocks.
+    pub fn check(self: &Arc<Self>, piece: usize) -> Result<(), ReadError> {
+        let file = self.committed_file(piece)?;
+        let bytes = file
+            .read_copied(piece, 0, self.length_of(piece))
+            .map_err(|error| self.read_failed(piece, error))?;
+        // Committed a moment ago and not in the index yet: it was hashed by us, just now.
+        let Some(record) = self.piece_record(piece)? else { return Ok(()) };
+        if record.sha256 != <[u8; 32]>::from(Sha256::digest(&bytes)) {
+            tracing::warn!(object = self.number, piece, "a stored piece is damaged and is dropped");
+            self.drop_piece(piece);
+            return Err(ReadError::Damaged(piece));
+        }
+        Ok(())
+    }
+
+    fn is_verified(&self, piece: usize) -> bool {
+        let bit = 1 << (piece % GROUP_PIECES);
+        self.groups
+            .get(piece / GROUP_PIECES)
+            .is_some_and(|group| group.verified.load(Ordering::Acquire) & bit != 0)
     }
 
     fn committed_file(&self, piece: usize) -> Result<Arc<DataFile>, ReadError> {
@@ -256,6 +315,12 @@ impl Object {
             }
             DataFileError::NotWritten { .. } | DataFileError::Busy { .. } => ReadError::Missing(piece),
         }
+    }
+
+    /// After [`FillError::Full`]: waits until its volume has room for this piece; `false` = not in time. Blocks.
+    #[must_use]
+    pub fn wait_for_room(&self, piece: usize, patience: Duration) -> bool {
+        self.volume.wait_for_room(disk_bytes(self.length_of(piece)), patience)
     }
 
     /// Begins to store a piece: takes its space and the right to write it. Dropping the result without
@@ -566,6 +631,7 @@ impl PieceFill {
         self.writer = None;
         inner.filling.retain(|piece| *piece != self.piece);
         let group = &self.object.groups[self.piece / GROUP_PIECES];
+        group.verified.fetch_or(1 << (self.piece % GROUP_PIECES), Ordering::AcqRel);
         let before = group.committed.fetch_or(1 << (self.piece % GROUP_PIECES), Ordering::AcqRel);
         self.committed = true;
         drop(inner);

@@ -35,7 +35,9 @@ pub enum StoreError {
     #[error("a store has 1 to {MAX_VOLUMES} volumes, {0} are given")]
     Volumes(usize),
     /// A volume can't be used at start.
-    #[error("unable to use the volume {path}: {source}: it must be a folder that this user can write to")]
+    #[error(
+        "unable to use the volume {path}: {source}: it must be a folder, mounted and writable for this user"
+    )]
     Open {
         /// The volume.
         path: PathBuf,
@@ -233,8 +235,22 @@ impl Store {
     }
 }
 
-impl Drop for Store {
-    fn drop(&mut self) {
+impl Store {
+    /// Whether any volume takes pieces.
+    #[must_use]
+    pub fn takes_pieces(&self) -> bool {
+        self.volumes.iter().any(|volume| volume.is_healthy())
+    }
+
+    /// Makes everything durable and gives the volumes free; after this nothing can be stored. Blocks.
+    pub fn close(&self) {
+        self.end_keepers();
+        for volume in &self.volumes {
+            volume.close_index();
+        }
+    }
+
+    fn end_keepers(&self) {
         for volume in &self.volumes {
             volume.tell(Message::Stop);
         }
@@ -243,6 +259,12 @@ impl Drop for Store {
                 tracing::error!("a store thread ended by a panic");
             }
         }
+    }
+}
+
+impl Drop for Store {
+    fn drop(&mut self) {
+        self.end_keepers();
     }
 }
 

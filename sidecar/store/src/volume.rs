@@ -12,9 +12,9 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::Sender;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use parking_lot::{Mutex, RwLock};
+use parking_lot::{Condvar, Mutex, RwLock};
 use rustix::fd::OwnedFd;
 use rustix::fs::{AtFlags, Mode, OFlags, fstat, fstatvfs, mkdirat, open, openat, unlinkat};
 use rustix::io::Errno;
@@ -27,7 +27,8 @@ use crate::{GROUP_PIECES, disk_bytes};
 
 const INDEX: &str = "index.redb";
 const DATA: &str = "data";
-const PROBE: &str = ".probe";
+/// Where a data file would be, so that what hinders these hinders the probe.
+const PROBE: &str = "data/00/.probe";
 
 /// Whether a volume takes pieces.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -66,6 +67,8 @@ pub(crate) struct Volume {
     evicted: AtomicU64,
     next: AtomicU64,
     messages: Sender<Message>,
+    /// Told whenever space comes back.
+    released: (Mutex<()>, Condvar),
 }
 
 /// An opened volume, and what its index holds.
@@ -105,6 +108,7 @@ impl Volume {
             evicted: AtomicU64::new(0),
             next: AtomicU64::new(epoch << 40),
             messages,
+            released: (Mutex::new(()), Condvar::new()),
         };
         volume.measure_index();
         Ok(Opened { volume, loaded })
@@ -144,6 +148,22 @@ impl Volume {
 
     pub(crate) fn release(&self, bytes: u64) {
         self.budget.release(bytes);
+        self.released.1.notify_all();
+    }
+
+    /// Waits until the budget has room for so many bytes; `false` = not in time. Blocks.
+    pub(crate) fn wait_for_room(&self, bytes: u64, patience: Duration) -> bool {
+        let deadline = Instant::now() + patience;
+        let mut waiting = self.released.0.lock();
+        loop {
+            if self.budget.used().saturating_add(bytes) <= self.budget.piece_limit() {
+                return true;
+            }
+            self.tell(Message::Pressure);
+            if self.released.1.wait_until(&mut waiting, deadline).timed_out() {
+                return false;
+            }
+        }
     }
 
     /// Bytes that are to be evicted: above the high-water mark, or below the free space to keep.
@@ -256,6 +276,11 @@ impl Volume {
         let group = u32::try_from(piece / GROUP_PIECES).unwrap_or(u32::MAX);
         let found = self.index.read().as_ref().map(|index| index.group(number, group)).transpose()?;
         Ok(found.and_then(|group| group.get(piece % GROUP_PIECES)))
+    }
+
+    /// Gives the index file free for another process or another store.
+    pub(crate) fn close_index(&self) {
+        *self.index.write() = None;
     }
 
     fn measure_index(&self) {

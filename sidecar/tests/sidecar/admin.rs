@@ -1,12 +1,16 @@
 //! Health, metrics and summary: names as they are promised, figures that are true.
 
-use crate::support::{Content, HOST, MIB, Setup};
+use crate::support::{Content, HOST, MIB, Setup, eventually, used_bytes};
 
 #[tokio::test]
 async fn metrics_have_the_promised_names_and_count_body_bytes_at_the_socket() {
     let setup = Setup::start().await;
     setup.origin.put("/f", &Content::new(2 * MIB, 1));
     setup.get("/f", &[]).await;
+    eventually("both pieces are stored", || async {
+        used_bytes(&setup.folder.path().join("data")) == 2 * MIB
+    })
+    .await;
     setup.get("/f", &["Range: bytes=0-99"]).await;
     setup.ask("HEAD", &format!("/f?cacheHostOrigin={HOST}"), &[]).await;
     setup.get("/missing", &[]).await;
@@ -27,7 +31,7 @@ async fn metrics_have_the_promised_names_and_count_body_bytes_at_the_socket() {
             1,
         ),
         (&format!("connectedcache_storage_bytes{{state=\"limit\",volume=\"{volume}\"}}"), 1 << 30),
-        (&format!("connectedcache_storage_bytes{{state=\"reserved\",volume=\"{volume}\"}}"), 0),
+        (&format!("connectedcache_storage_healthy{{volume=\"{volume}\"}}"), 1),
         ("connectedcache_build_info{version=\"0.1.0\"}", 1),
     ];
     let text = setup.admin("/metrics").await.text();

@@ -75,10 +75,7 @@ async fn a_client_that_reads_ahead_of_another_fetches_nothing_twice() {
     while let Some(client) = clients.join_next().await {
         client.unwrap();
     }
-    let mut ranges = setup.origin.ranges();
-    let asked = ranges.len();
-    ranges.dedup();
-    assert_eq!((asked, ranges.len()), (21, 21));
+    assert!(setup.origin.ranges().len() <= 21, "more requests than pieces: {:?}", setup.origin.ranges());
     assert_eq!(setup.sidecar().origin_bytes(), content.length);
 }
 

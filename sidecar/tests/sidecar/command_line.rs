@@ -10,7 +10,7 @@ use std::{
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
-use crate::support::{Connection, Content, HOST, MIB, Origin, Setup, config};
+use crate::support::{Connection, Content, HOST, MIB, Origin, Setup, config, eventually};
 
 fn binary() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_connected-cache-sidecar"));
@@ -119,10 +119,17 @@ async fn a_kill_at_any_moment_leaves_nothing_wrong_behind() {
             );
             kept += u64::from(reply.header("X-Cache") != Some("MISS"));
         }
+        let index = folder.path().join("index.redb");
+        let written = || std::fs::metadata(&index).unwrap().modified().unwrap();
+        let before = written();
         let mut connection = Connection::open(running.http).await;
         connection.request("GET", &target(round), &[]).await;
         connection.head().await;
         connection.wait_for_body(usize::try_from((1 + round) * MIB).unwrap()).await;
+        if round % 2 == 1 {
+            // Half of the kills come after a group was made durable, the others before.
+            eventually("a group is durable", || async { written() > before }).await;
+        }
         running.signal(Signal::KILL);
     }
     assert!(kept > 0, "something survives a kill");

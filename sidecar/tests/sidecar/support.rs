@@ -3,7 +3,7 @@
 mod client;
 mod origin;
 
-use std::{path::Path, time::Duration};
+use std::{os::unix::fs::MetadataExt, path::Path, time::Duration};
 
 use connected_cache_config::{ByteSize, Config, Volume};
 use connected_cache_sidecar::{Sidecar, metrics::Source};
@@ -117,7 +117,17 @@ pub(crate) async fn eventually<Answer: Future<Output = bool>>(what: &str, mut ch
     assert!(tokio::time::timeout(Duration::from_secs(20), waiting).await.is_ok(), "never happened: {what}");
 }
 
-/// Files below a folder with their sizes.
+/// Data files of a volume, whose names are numbers.
+pub(crate) fn data_files(folder: &Path) -> Vec<std::path::PathBuf> {
+    files(&folder.join("data")).into_iter().map(|(path, _)| path).collect()
+}
+
+/// What the files below a folder take on its file system.
+pub(crate) fn used_bytes(folder: &Path) -> u64 {
+    files(folder).iter().map(|(_, bytes)| bytes).sum()
+}
+
+/// Files below a folder with the bytes that each takes: data files are sparse.
 pub(crate) fn files(folder: &Path) -> Vec<(std::path::PathBuf, u64)> {
     let mut found = Vec::new();
     for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
@@ -127,7 +137,7 @@ pub(crate) fn files(folder: &Path) -> Vec<(std::path::PathBuf, u64)> {
         if metadata.is_dir() {
             found.extend(files(&path));
         } else {
-            found.push((path, metadata.len()));
+            found.push((path, metadata.blocks() * 512));
         }
     }
     found

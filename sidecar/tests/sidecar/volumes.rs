@@ -5,17 +5,18 @@ use std::fs;
 use connected_cache_config::{ByteSize, Volume};
 use connected_cache_sidecar::Sidecar;
 
-use crate::support::{Content, MIB, Origin, Setup, config, files};
+use crate::support::{Content, MIB, Origin, Setup, config, eventually, used_bytes};
 
 #[tokio::test]
 async fn a_missing_volume_and_one_that_is_a_file_end_the_start_with_words() {
     let (origin, folder) = (Origin::start().await, tempfile::tempdir().unwrap());
     fs::write(folder.path().join("file"), b"").unwrap();
-    for (name, words) in [("missing", "does not exist, create or mount it"), ("file", "is not a folder")] {
+    for (name, words) in [("missing", "No such file or directory"), ("file", "Not a directory")] {
         let mut config = config(&origin, folder.path());
         config.storage.volumes[0].path = folder.path().join(name);
         let error = Sidecar::start(config).await.unwrap_err().to_string();
         assert!(error.contains(words) && error.contains(name), "{error}");
+        assert!(error.contains("it must be a folder, mounted and writable"), "{error}");
     }
 }
 
@@ -26,9 +27,9 @@ async fn a_volume_that_fails_while_running_is_passed_by_and_clients_notice_nothi
     setup.origin.put("/f", &content);
     setup.origin.put("/stored", &content);
     setup.get("/stored", &[]).await;
-    // Every write begins in this folder; a file in its place makes each of them fail, for root too.
-    fs::remove_dir_all(setup.folder.path().join("tmp")).unwrap();
-    fs::write(setup.folder.path().join("tmp"), b"").unwrap();
+    // Every data file is made below this folder; a file in its place makes that fail, for root too.
+    fs::rename(setup.folder.path().join("data"), setup.folder.path().join("away")).unwrap();
+    fs::write(setup.folder.path().join("data"), b"").unwrap();
     for _ in 0..2 {
         let reply = setup.get("/f", &[]).await;
         assert_eq!((reply.status, reply.header("X-Cache")), (200, Some("MISS")));
@@ -43,8 +44,13 @@ async fn a_volume_that_fails_while_running_is_passed_by_and_clients_notice_nothi
         setup.metric(&format!("connectedcache_storage_healthy{{volume=\"{volume}\"}}")).await,
         Some(0)
     );
-    let reserved = format!("connectedcache_storage_bytes{{state=\"reserved\",volume=\"{volume}\"}}");
-    assert_eq!(setup.metric(&reserved).await, Some(0), "nothing stays reserved");
+    // As soon as it can be written to, it is used again.
+    fs::remove_file(setup.folder.path().join("data")).unwrap();
+    fs::rename(setup.folder.path().join("away"), setup.folder.path().join("data")).unwrap();
+    eventually("content is stored again", || async {
+        setup.get("/f", &[]).await.header("X-Cache") == Some("HIT")
+    })
+    .await;
 }
 
 #[tokio::test]
@@ -61,7 +67,8 @@ async fn objects_spread_over_volumes_and_all_are_found_after_a_restart() {
         setup.origin.put(&format!("/{number}"), &Content::new(MIB, number));
         setup.get(&format!("/{number}"), &[]).await;
     }
-    assert!(!files(setup.folder.path()).is_empty() && !files(second.path()).is_empty());
+    assert!(used_bytes(&setup.folder.path().join("data")) > 0);
+    assert!(used_bytes(&second.path().join("data")) > 0);
     setup.restart().await;
     for number in 0..6 {
         assert_eq!(setup.get(&format!("/{number}"), &[]).await.header("X-Cache"), Some("HIT"), "{number}");

@@ -30,6 +30,7 @@ async fn header_names_have_their_canonical_spelling() {
             "Date",
             "ETag",
             "Last-Modified",
+            "Via",
             "X-CID",
             "X-Cache",
         ]
