@@ -140,7 +140,13 @@ impl Reader {
         loop {
             let state = match self.current.1.clone() {
                 Piece::Stored => match self.catalog.read(&self.object, piece, within, self.mapped).await {
-                    Some(bytes) => return Ok((bytes, Source::Disk)),
+                    Some(bytes) => {
+                        // What is read back from the store by the reply that fetched it was not asked for again.
+                        if !self.fetched.contains(&piece) {
+                            self.catalog.touch(&self.object, piece);
+                        }
+                        return Ok((bytes, Source::Disk));
+                    }
                     None => self.catalog.piece_anew(&self.object, piece, &self.target),
                 },
                 Piece::Filling(fill, source) => match fill.read(within.first).await {

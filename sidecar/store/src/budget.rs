@@ -28,10 +28,12 @@ impl Budget {
         self.limit.saturating_sub(self.index_allowance())
     }
 
-    /// Above this the keeper evicts, so that a reservation seldom finds the volume full.
+    /// Above this the keeper evicts, so that a reservation seldom finds the volume full: a sixteenth below the limit, but at
+    /// least some pieces, for else a small volume would be full without ever being above it.
     pub(crate) fn high_water(&self) -> u64 {
         let limit = self.piece_limit();
-        limit - (limit / 16).min(256 << 20)
+        let margin = (limit / 16).clamp(4 << 20, 256 << 20);
+        limit - margin.min(limit / 2)
     }
 
     /// Takes bytes; `false` when they would pass the limit.

@@ -96,10 +96,14 @@ async fn the_free_space_floor_is_kept_by_passing_through() {
         Setup::start_with(|config| config.storage.min_free = ByteSize::from_bytes(u64::MAX / 2)).await;
     let content = Content::new(2 * MIB, 1);
     setup.origin.put("/f", &content);
-    for _ in 0..2 {
+    for round in 1..3 {
         let reply = setup.get("/f", &[]).await;
         assert!(reply.status == 200 && reply.body == content.whole());
         assert_eq!(reply.header("X-Cache"), Some("MISS"));
+        eventually("both pieces were passed through", || async {
+            setup.metric("connectedcache_pieces_passed_through_total").await == Some(2 * round)
+        })
+        .await;
     }
     assert_eq!(used_bytes(&setup.folder.path().join("data")), 0);
 }
