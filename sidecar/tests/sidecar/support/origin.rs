@@ -22,11 +22,19 @@ pub(crate) struct Content {
     pub(crate) seed: u64,
     pub(crate) etag: Option<&'static str>,
     pub(crate) last_modified: Option<&'static str>,
+    /// More headers; one of the usual names replaces that.
+    pub(crate) headers: &'static [(&'static str, &'static str)],
 }
 
 impl Content {
     pub(crate) const fn new(length: u64, seed: u64) -> Self {
-        Self { length, seed, etag: Some("\"one\""), last_modified: Some("Mon, 05 Jan 2026 00:00:00 GMT") }
+        Self {
+            length,
+            seed,
+            etag: Some("\"one\""),
+            last_modified: Some("Mon, 05 Jan 2026 00:00:00 GMT"),
+            headers: &[],
+        }
     }
 
     /// The right bytes.
@@ -172,17 +180,36 @@ fn answer(
     let (content, fault) = (state.contents.get(&path).cloned(), state.faults.get(&path).cloned());
     drop(state);
     let range = request.headers().get(header::RANGE).map(|value| value.to_str().unwrap().to_owned());
+    let text = |name| request.headers().get(name).map(|value| value.to_str().unwrap().to_owned());
+    let conditions = Conditions { tag: text(header::IF_NONE_MATCH), date: text(header::IF_MODIFIED_SINCE) };
     let gate = gate.clone();
     async move {
         if matches!(fault, Some(Fault::Silence)) {
             std::future::pending::<()>().await;
         }
-        respond(content.as_ref(), range.as_deref(), fault, gate)
+        respond(content.as_ref(), &conditions, range.as_deref(), fault, gate)
+    }
+}
+
+/// What the client has, by tag or by date.
+struct Conditions {
+    tag: Option<String>,
+    date: Option<String>,
+}
+
+impl Conditions {
+    fn hold(&self, content: &Content) -> bool {
+        match (&self.tag, &self.date) {
+            (Some(tag), _) => Some(tag.as_str()) == content.etag,
+            (None, Some(date)) => Some(date.as_str()) == content.last_modified,
+            (None, None) => false,
+        }
     }
 }
 
 fn respond(
     content: Option<&Content>,
+    conditions: &Conditions,
     range: Option<&str>,
     fault: Option<Fault>,
     gate: Arc<Semaphore>,
@@ -202,6 +229,12 @@ fn respond(
         _ => {}
     }
     let Some(content) = content else { return plain(404) };
+    if conditions.hold(content) {
+        let mut response = plain(304);
+        *response.body_mut() = full(Vec::new());
+        add(response.headers_mut(), content);
+        return response;
+    }
     let ignore_range = matches!(fault, Some(Fault::NoRanges | Fault::Chunked));
     let asked = range.filter(|_| !ignore_range).map(|value| parse(value, content.length));
     let mut response = Response::new(full(Vec::new()));
@@ -225,11 +258,7 @@ fn respond(
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("public, max-age=86400"));
     headers.insert(header::CONTENT_DISPOSITION, HeaderValue::from_static("attachment; filename=\"f.cab\""));
     headers.insert("x-private", HeaderValue::from_static("not for clients"));
-    for (name, value) in [(header::ETAG, content.etag), (header::LAST_MODIFIED, content.last_modified)] {
-        if let Some(value) = value {
-            headers.insert(name, HeaderValue::from_static(value));
-        }
-    }
+    add(headers, content);
     if !matches!(fault, Some(Fault::Chunked)) {
         headers.insert(header::CONTENT_LENGTH, HeaderValue::from(bytes.len()));
     }
@@ -242,10 +271,26 @@ fn respond(
     response
 }
 
-/// First and last byte of `bytes=a-b`; `None` = outside the content.
+/// Validators and the headers that the content brings.
+fn add(headers: &mut http::HeaderMap, content: &Content) {
+    for (name, value) in [(header::ETAG, content.etag), (header::LAST_MODIFIED, content.last_modified)] {
+        if let Some(value) = value {
+            headers.insert(name, HeaderValue::from_static(value));
+        }
+    }
+    for (name, value) in content.headers {
+        headers.insert(*name, HeaderValue::from_static(value));
+    }
+}
+
+/// First and last byte of `bytes=a-b`, `bytes=a-` or `bytes=-n`; `None` = outside the content.
 fn parse(value: &str, length: u64) -> Option<(u64, u64)> {
-    let (first, last) = value.strip_prefix("bytes=").unwrap().split_once('-').unwrap();
-    let (first, last): (u64, u64) = (first.parse().unwrap(), last.parse().unwrap());
+    let number = |text: &str| text.parse::<u64>().unwrap();
+    let (first, last) = match value.strip_prefix("bytes=").unwrap().split_once('-').unwrap() {
+        ("", suffix) => (length.saturating_sub(number(suffix)), u64::MAX),
+        (first, "") => (number(first), u64::MAX),
+        (first, last) => (number(first), number(last)),
+    };
     (first < length).then(|| (first, last.min(length - 1)))
 }
 

@@ -1,0 +1,181 @@
+//! Content over HTTPS, both ways: clients come by TLS, origins are asked by TLS, and certificates change while it runs.
+
+use std::{path::Path, process::Stdio, sync::Arc};
+
+use connected_cache_config::{Config, TlsVersion};
+use connected_cache_sidecar::Sidecar;
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
+use tempfile::TempDir;
+use tokio::process::Command;
+
+use crate::support::{Content, HOST, MIB, Origin, config, eventually};
+
+/// An authority and what it signed, as PEM files.
+struct Authority {
+    issuer: CertifiedIssuer<'static, KeyPair>,
+}
+
+impl Authority {
+    fn new() -> Self {
+        let mut parameters = CertificateParams::new(Vec::new()).unwrap();
+        parameters.distinguished_name.push(DnType::CommonName, "authority of this test");
+        parameters.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let key = KeyPair::generate().unwrap();
+        Self { issuer: CertifiedIssuer::self_signed(parameters, key).unwrap() }
+    }
+
+    fn write(&self, path: &Path) {
+        std::fs::write(path, self.issuer.pem()).unwrap();
+    }
+
+    /// Writes `NAME.crt` and `NAME.key` for a host.
+    fn sign(&self, folder: &Path, name: &str, host: &str) {
+        let key = KeyPair::generate().unwrap();
+        let certificate =
+            CertificateParams::new(vec![host.to_owned()]).unwrap().signed_by(&key, &self.issuer).unwrap();
+        std::fs::write(folder.join(format!("{name}.key")), key.serialize_pem()).unwrap();
+        std::fs::write(folder.join(format!("{name}.crt")), certificate.pem()).unwrap();
+    }
+}
+
+/// A sidecar that speaks HTTPS, and its files.
+struct Secure {
+    origin: Origin,
+    folder: TempDir,
+    authority: Authority,
+    sidecar: Sidecar,
+}
+
+impl Secure {
+    async fn start(change: impl FnOnce(&mut Config, &Path)) -> Self {
+        let (origin, folder) = (Origin::start().await, tempfile::tempdir().unwrap());
+        let files = folder.path().join("tls");
+        std::fs::create_dir(&files).unwrap();
+        let authority = Authority::new();
+        authority.write(&files.join("ca.pem"));
+        authority.sign(&files, "cache", "localhost");
+        let volume = folder.path().join("volume");
+        std::fs::create_dir(&volume).unwrap();
+        let mut config = config(&origin, &volume);
+        config.listen.https = config.listen.http;
+        config.tls.cert = Some(files.join("cache.crt"));
+        config.tls.key = Some(files.join("cache.key"));
+        change(&mut config, &files);
+        let sidecar = Sidecar::start(config).await.unwrap();
+        Self { origin, folder, authority, sidecar }
+    }
+
+    fn files(&self) -> std::path::PathBuf {
+        self.folder.path().join("tls")
+    }
+
+    /// What curl got: its exit status and the body.
+    async fn curl(&self, path: &str, arguments: &[&str]) -> (i32, Vec<u8>) {
+        let port = self.sidecar.https_address().unwrap().port();
+        let output = Command::new("curl")
+            .args(["--silent", "--show-error", "--max-time", "30", "--cacert"])
+            .arg(self.files().join("ca.pem"))
+            .args(arguments)
+            .arg(format!("https://localhost:{port}{path}?cacheHostOrigin={HOST}"))
+            .stdin(Stdio::null())
+            .output()
+            .await
+            .unwrap();
+        (output.status.code().unwrap(), output.stdout)
+    }
+}
+
+/// Fills the cache over HTTP, so that a client over HTTPS needs no HTTPS origin.
+async fn fill(secure: &Secure, path: &str) {
+    let address = secure.sidecar.http_address().unwrap();
+    let reply = crate::support::Connection::open(address)
+        .await
+        .ask("GET", &format!("{path}?cacheHostOrigin={HOST}"), &[])
+        .await;
+    assert_eq!(reply.status, 200);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_stored_over_http_is_served_over_https_and_counted() {
+    let secure = Secure::start(|_, _| {}).await;
+    let content = Content::new(3 * MIB + 77, 1);
+    secure.origin.put("/f", &content);
+    fill(&secure, "/f").await;
+    let before = secure.sidecar.served_bytes(connected_cache_sidecar::metrics::Source::Disk);
+    let (status, body) = secure.curl("/f", &["--http1.1"]).await;
+    assert!(status == 0 && body == content.whole(), "curl ended with {status}");
+    let (_, part) = secure.curl("/f", &["--range", "1048570-1048590"]).await;
+    assert_eq!(part, content.bytes(1_048_570..1_048_591));
+    let after = secure.sidecar.served_bytes(connected_cache_sidecar::metrics::Source::Disk);
+    assert_eq!(after - before, content.length + 21);
+    assert_eq!(secure.origin.seen().len(), 3, "nothing was fetched for https");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_least_version_is_kept() {
+    let secure = Secure::start(|config, _| config.tls.min_version = TlsVersion::V1_3).await;
+    secure.origin.put("/f", &Content::new(10, 1));
+    fill(&secure, "/f").await;
+    assert_eq!(secure.curl("/f", &["--tlsv1.3"]).await.0, 0);
+    // 35: the handshake failed.
+    assert_eq!(secure.curl("/f", &["--tls-max", "1.2"]).await.0, 35);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_certificate_is_changed_without_a_restart_and_a_broken_one_is_not_taken() {
+    let secure = Secure::start(|_, _| {}).await;
+    secure.origin.put("/f", &Content::new(10, 1));
+    fill(&secure, "/f").await;
+    assert_eq!(secure.curl("/f", &[]).await.0, 0);
+    // A broken one: the old one stays, however often the files are looked at.
+    std::fs::write(secure.files().join("cache.crt"), "no certificate").unwrap();
+    assert_eq!(secure.curl("/f", &[]).await.0, 0);
+    // One of another authority: curl, which only knows the first one, says 60.
+    let second = Authority::new();
+    second.sign(&secure.files(), "cache", "localhost");
+    let secure = Arc::new(secure);
+    eventually("the new certificate is in use", || {
+        let secure = secure.clone();
+        async move { secure.curl("/f", &[]).await.0 == 60 }
+    })
+    .await;
+    second.write(&secure.files().join("ca.pem"));
+    assert_eq!(secure.curl("/f", &[]).await.0, 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn with_a_client_authority_only_its_clients_are_served() {
+    let secure = Secure::start(|config, files| {
+        config.tls.client_ca = Some(files.join("clients.pem"));
+        std::fs::copy(files.join("ca.pem"), files.join("clients.pem")).unwrap();
+    })
+    .await;
+    secure.origin.put("/f", &Content::new(10, 1));
+    fill(&secure, "/f").await;
+    let (files, stranger) = (secure.files(), Authority::new());
+    secure.authority.sign(&files, "client", "client.example");
+    stranger.sign(&files, "stranger", "client.example");
+    let with = |name: &str| {
+        let (certificate, key) = (files.join(format!("{name}.crt")), files.join(format!("{name}.key")));
+        let text = |path: std::path::PathBuf| path.to_str().unwrap().to_owned();
+        ["--cert".to_owned(), text(certificate), "--key".to_owned(), text(key)]
+    };
+    for (name, is_served) in [("client", true), ("stranger", false)] {
+        let arguments = with(name);
+        let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+        assert_eq!(secure.curl("/f", &arguments).await.0 == 0, is_served, "{name}");
+    }
+    assert_ne!(secure.curl("/f", &[]).await.0, 0, "no certificate");
+}
+
+#[tokio::test]
+async fn a_listener_without_a_usable_certificate_ends_the_start_with_words() {
+    let (origin, folder) = (Origin::start().await, tempfile::tempdir().unwrap());
+    let mut config = config(&origin, folder.path());
+    config.listen.https = config.listen.http;
+    let missing = folder.path().join("missing.crt");
+    config.tls.cert = Some(missing.clone());
+    config.tls.key = Some(missing);
+    let error = Sidecar::start(config).await.unwrap_err().to_string();
+    assert!(error.contains("tls.cert") && error.contains("missing.crt"), "{error}");
+}
