@@ -16,9 +16,9 @@ struct Authority {
 }
 
 impl Authority {
-    fn new() -> Self {
+    fn new(name: &str) -> Self {
         let mut parameters = CertificateParams::new(Vec::new()).unwrap();
-        parameters.distinguished_name.push(DnType::CommonName, "authority of this test");
+        parameters.distinguished_name.push(DnType::CommonName, name);
         parameters.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         let key = KeyPair::generate().unwrap();
         Self { issuer: CertifiedIssuer::self_signed(parameters, key).unwrap() }
@@ -51,7 +51,7 @@ impl Secure {
         let (origin, folder) = (Origin::start().await, tempfile::tempdir().unwrap());
         let files = folder.path().join("tls");
         std::fs::create_dir(&files).unwrap();
-        let authority = Authority::new();
+        let authority = Authority::new("first authority");
         authority.write(&files.join("ca.pem"));
         authority.sign(&files, "cache", "localhost");
         let volume = folder.path().join("volume");
@@ -131,7 +131,7 @@ async fn a_certificate_is_changed_without_a_restart_and_a_broken_one_is_not_take
     std::fs::write(secure.files().join("cache.crt"), "no certificate").unwrap();
     assert_eq!(secure.curl("/f", &[]).await.0, 0);
     // One of another authority: curl, which only knows the first one, says 60.
-    let second = Authority::new();
+    let second = Authority::new("second authority");
     second.sign(&secure.files(), "cache", "localhost");
     let secure = Arc::new(secure);
     eventually("the new certificate is in use", || {
@@ -152,7 +152,7 @@ async fn with_a_client_authority_only_its_clients_are_served() {
     .await;
     secure.origin.put("/f", &Content::new(10, 1));
     fill(&secure, "/f").await;
-    let (files, stranger) = (secure.files(), Authority::new());
+    let (files, stranger) = (secure.files(), Authority::new("stranger"));
     secure.authority.sign(&files, "client", "client.example");
     stranger.sign(&files, "stranger", "client.example");
     let with = |name: &str| {
