@@ -474,17 +474,12 @@ impl Catalog {
             let mut writing = stored.begin(piece)?;
             writing.append_all(&chunks)?;
             let mut hasher = Sha256::new();
-            chunks.iter().for_each(|chunk| hasher.update(chunk));
+            for chunk in &chunks {
+                hasher.update(chunk);
+            }
             writing.commit(hasher.finalize().into(), Trust::Origin)
         };
         self.shared.writers.run(number, work).await.unwrap_or(Err(FillError::Unhealthy))
-    }
-
-    /// Notes that a stored piece was asked for again: what nobody asks for again is evicted first.
-    pub(crate) fn touch(&self, object: &Object, piece: PieceIndex) {
-        if let Some(stored) = object.stored() {
-            stored.touch(object::index(piece), now_seconds());
-        }
     }
 
     /// Stored bytes from the beginning of a range of a piece, all or as many as one read gives; `None` if they can't be read

@@ -49,6 +49,8 @@ pub(crate) struct Server {
     pub(crate) places: Arc<Semaphore>,
     /// Spelling of header names.
     pub(crate) spellings: Extensions,
+    /// Ask clients to come by another connection next time, while load balancers learn that this pod is leaving.
+    pub(crate) leaving: CancellationToken,
     /// Accept no more.
     pub(crate) stop_accepting: CancellationToken,
     /// End each connection after its running reply.
@@ -152,6 +154,9 @@ impl Server {
             async move {
                 let mut response = answer.await?;
                 response.extensions_mut().extend(self.spellings.clone());
+                if self.leaving.is_cancelled() {
+                    response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+                }
                 Ok::<_, Infallible>(response.map(|body| ReplyBody { body, ledger }))
             }
         });

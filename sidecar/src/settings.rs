@@ -4,7 +4,7 @@ use connected_cache_config as config;
 use connected_cache_core::{
     AllowList, AllowedOrigin, ContentClass, OriginPatternError, QueryRule, StaleLimits,
 };
-use connected_cache_store::VolumeOptions;
+use connected_cache_store::{Order, VolumeOptions};
 use connected_cache_wire::delivery_optimization::OriginName;
 
 /// The allow-list of a configuration.
@@ -50,6 +50,14 @@ pub(crate) fn volumes(storage: &config::Storage) -> Vec<VolumeOptions> {
 /// Numbers of the classes that are evicted last.
 pub(crate) fn protected(eviction: &config::Eviction) -> Vec<u8> {
     eviction.protect.iter().map(|class| class_of(*class).number()).collect()
+}
+
+/// What is evicted first.
+pub(crate) const fn order(policy: config::EvictionPolicy) -> Order {
+    match policy {
+        config::EvictionPolicy::Auto => Order::ScanResistant,
+        config::EvictionPolicy::Lru => Order::LeastRecentlyUsed,
+    }
 }
 
 /// The least and the most memory that is taken without being told.

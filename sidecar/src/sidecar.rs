@@ -10,6 +10,7 @@ use std::{
     time::Duration,
 };
 
+use axum::Router;
 use connected_cache_config::{Config, ConfigError};
 use connected_cache_core::OriginPatternError;
 use connected_cache_store::{Store, StoreError};
@@ -88,6 +89,7 @@ pub struct Sidecar {
     ready: Arc<AtomicBool>,
     counters: Arc<Counters>,
     store: Arc<Store>,
+    leaving: CancellationToken,
     stop_accepting: CancellationToken,
     finish: CancellationToken,
     abort: CancellationToken,
@@ -143,23 +145,7 @@ impl Sidecar {
             node_id,
             via: Via::new(&id),
         });
-        let server = Server {
-            router: content,
-            counters: counters.clone(),
-            limits: SocketLimits {
-                header: Duration::from_secs(config.limits.header_seconds),
-                idle: Duration::from_secs(config.limits.idle_seconds),
-            },
-            header_bytes: usize::try_from(config.limits.header_bytes.bytes()).unwrap_or(usize::MAX),
-            places: Arc::new(Semaphore::new(
-                settings::connections(&config.limits).min(Semaphore::MAX_PERMITS),
-            )),
-            spellings: header_names::spellings().await,
-            stop_accepting: CancellationToken::new(),
-            finish: CancellationToken::new(),
-            abort: CancellationToken::new(),
-            connections: TaskTracker::new(),
-        };
+        let server = server_of(&config, content, counters.clone()).await;
         let reporter = AdminState::reporter(&id, counters.clone(), store.clone());
         let ready = Arc::new(AtomicBool::new(true));
         let sidecar = Self {
@@ -169,6 +155,7 @@ impl Sidecar {
             ready: ready.clone(),
             counters,
             store: store.clone(),
+            leaving: server.leaving.clone(),
             stop_accepting: server.stop_accepting.clone(),
             finish: server.finish.clone(),
             abort: server.abort.clone(),
@@ -237,10 +224,12 @@ impl Sidecar {
         self.counters.origin_bytes.load(Ordering::Relaxed)
     }
 
-    /// Readiness falls, listeners keep accepting for `shutdown.drainSeconds` so that load balancers can notice, then
+    /// Readiness falls and every reply asks its client for another connection; listeners keep accepting for
+    /// `shutdown.drainSeconds` so that load balancers can notice, then
     /// no connection is accepted and running transfers have `shutdown.graceSeconds` to end. The admin listener stays.
     pub async fn drain(&self) {
         self.ready.store(false, Ordering::Release);
+        self.leaving.cancel();
         tracing::info!(drain_seconds = self.drain.as_secs(), "draining");
         tokio::time::sleep(self.drain).await;
         self.finish_transfers().await;
@@ -276,10 +265,31 @@ impl Sidecar {
     }
 }
 
+/// What every content connection shares, by configuration.
+async fn server_of(config: &Config, router: Router, counters: Arc<Counters>) -> Server {
+    Server {
+        router,
+        counters,
+        limits: SocketLimits {
+            header: Duration::from_secs(config.limits.header_seconds),
+            idle: Duration::from_secs(config.limits.idle_seconds),
+        },
+        header_bytes: usize::try_from(config.limits.header_bytes.bytes()).unwrap_or(usize::MAX),
+        places: Arc::new(Semaphore::new(settings::connections(&config.limits).min(Semaphore::MAX_PERMITS))),
+        spellings: header_names::spellings().await,
+        leaving: CancellationToken::new(),
+        stop_accepting: CancellationToken::new(),
+        finish: CancellationToken::new(),
+        abort: CancellationToken::new(),
+        connections: TaskTracker::new(),
+    }
+}
+
 async fn open_store(config: &Config) -> Result<Arc<Store>, StartError> {
     let volumes = settings::volumes(&config.storage);
     let protected = settings::protected(&config.content.eviction);
-    let opened = tokio::task::spawn_blocking(move || Store::open(&volumes, &protected)).await;
+    let order = settings::order(config.content.eviction.policy);
+    let opened = tokio::task::spawn_blocking(move || Store::open_in_order(&volumes, &protected, order)).await;
     let store = opened.map_err(|error| StartError::Interrupted { reason: error.to_string() })??;
     Ok(Arc::new(store))
 }

@@ -113,6 +113,12 @@ impl Origin {
         format!("http://{}/_manifest", self.address)
     }
 
+    /// Where a pod of the same cluster reads one object from the origin itself.
+    #[must_use]
+    pub fn url(&self, path: &str) -> String {
+        format!("http://{}{path}", self.address)
+    }
+
     /// What crossed the "internet" since the last [`Self::clear`].
     pub async fn totals(&self, client: &Client) -> Result<Totals> {
         #[derive(Deserialize)]

@@ -39,6 +39,8 @@ pub struct Download<'a> {
     pub mode: Mode,
     /// Connections at once.
     pub parallel: u32,
+    /// Further rounds for as long as this URL is answered with success.
+    pub repeat_while: Option<&'a str>,
     /// The longest that the run may take.
     pub patience: Duration,
 }
@@ -73,6 +75,7 @@ impl<'a> Download<'a> {
             paths: &[],
             mode: Mode::Whole,
             parallel: 1,
+            repeat_while: None,
             patience: PATIENCE,
         }
     }
@@ -92,6 +95,9 @@ impl<'a> Download<'a> {
             Mode::Ranges => "ranges",
         };
         arguments.extend(["--mode".to_owned(), mode.to_owned()]);
+        if let Some(url) = self.repeat_while {
+            arguments.extend(["--repeat-while".to_owned(), url.to_owned()]);
+        }
         for path in self.paths {
             arguments.extend(["--path".to_owned(), (*path).to_owned()]);
         }

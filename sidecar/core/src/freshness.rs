@@ -3,6 +3,10 @@
 
 /// Directives of `Cache-Control` that matter to a shared cache.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[allow(
+    clippy::struct_excessive_bools,
+    reason = "each is a directive of its own, and any of them may be there"
+)]
 pub struct CacheControl {
     /// Not to be kept at all.
     pub no_store: bool,

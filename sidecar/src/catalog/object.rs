@@ -153,6 +153,13 @@ impl Object {
         self.stored.as_ref().is_some_and(|stored| stored.has(index(piece)))
     }
 
+    /// Notes that a stored piece was asked for again: what nobody asks for again is evicted first.
+    pub(crate) fn touch(&self, piece: PieceIndex) {
+        if let Some(stored) = &self.stored {
+            stored.touch(index(piece), now_seconds());
+        }
+    }
+
     /// How many pieces of a range are stored, and how many it has.
     pub(crate) fn stored_of(&self, range: ByteRange) -> (u64, u64) {
         let (Some(first), Some(last)) =

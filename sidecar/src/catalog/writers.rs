@@ -34,7 +34,7 @@ impl Writers {
                     threads.push(thread);
                 }
                 Err(error) => {
-                    tracing::warn!(%error, "unable to start a writer thread, check the limit of processes")
+                    tracing::warn!(%error, "unable to start a writer thread, check the limit of processes");
                 }
             }
         }

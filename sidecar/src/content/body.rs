@@ -143,7 +143,7 @@ impl Reader {
                     Some(bytes) => {
                         // What is read back from the store by the reply that fetched it was not asked for again.
                         if !self.fetched.contains(&piece) {
-                            self.catalog.touch(&self.object, piece);
+                            self.object.touch(piece);
                         }
                         return Ok((bytes, Source::Disk));
                     }

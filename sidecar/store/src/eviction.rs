@@ -7,6 +7,16 @@
 
 use std::collections::{BTreeMap, HashSet, VecDeque};
 
+/// What goes first.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Order {
+    /// S3-FIFO.
+    #[default]
+    ScanResistant,
+    /// What was not used for longest, by second chances.
+    LeastRecentlyUsed,
+}
+
 /// A group of an object.
 pub(crate) type Name = (u64, u32);
 
@@ -36,20 +46,21 @@ pub(crate) struct Eviction {
     classes: BTreeMap<u8, Queues>,
     /// Classes that go last.
     protected: Vec<u8>,
+    order: Order,
     /// Counts insertions: the age of an entry.
     clock: u64,
 }
 
 impl Eviction {
-    pub(crate) fn new(protected: Vec<u8>) -> Self {
-        Self { protected, ..Self::default() }
+    pub(crate) fn new(protected: Vec<u8>, order: Order) -> Self {
+        Self { protected, order, ..Self::default() }
     }
 
     /// A group got its first piece.
     pub(crate) fn insert(&mut self, class: u8, name: Name) {
         self.clock += 1;
         let queues = self.classes.entry(class).or_default();
-        if queues.remembered.remove(&name) {
+        if queues.remembered.remove(&name) || self.order == Order::LeastRecentlyUsed {
             queues.main.push_back((name, self.clock));
         } else {
             queues.small.push_back((name, self.clock));
@@ -194,8 +205,19 @@ mod tests {
     }
 
     #[test]
+    fn by_last_use_a_new_group_outlives_an_older_one_that_was_not_used_since() {
+        let (mut eviction, uses) = (Eviction::new(Vec::new(), Order::LeastRecentlyUsed), Uses::default());
+        for number in 1..=3 {
+            insert(&mut eviction, &uses, 0, (number, 0));
+        }
+        uses.touch((1, 0));
+        let order: Vec<u64> = std::iter::from_fn(|| eviction.victim(&uses)).map(|name| name.0).collect();
+        assert_eq!(order, [2, 3, 1]);
+    }
+
+    #[test]
     fn protected_classes_go_last_and_every_group_goes_in_the_end() {
-        let (mut eviction, uses) = (Eviction::new(vec![1]), Uses::default());
+        let (mut eviction, uses) = (Eviction::new(vec![1], Order::ScanResistant), Uses::default());
         insert(&mut eviction, &uses, 1, (1, 0));
         insert(&mut eviction, &uses, 2, (2, 0));
         insert(&mut eviction, &uses, 1, (3, 0));

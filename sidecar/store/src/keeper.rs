@@ -116,9 +116,8 @@ impl Keeper {
         catalogue: Arc<Catalogue>,
         messages: Receiver<Message>,
         loaded: Vec<(Arc<Object>, Vec<u32>)>,
-        protected: Vec<u8>,
+        mut eviction: Eviction,
     ) -> Self {
-        let mut eviction = Eviction::new(protected);
         let mut objects = BTreeMap::new();
         for (object, groups) in loaded {
             for group in groups {

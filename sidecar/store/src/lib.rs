@@ -29,6 +29,7 @@ mod object;
 mod store;
 mod volume;
 
+pub use eviction::Order;
 pub use index::{ObjectRecord, PieceRecord, Trust};
 pub use object::{FillError, Object, PieceFill, ReadError};
 pub use store::{MAX_VOLUMES, Store, StoreError, VolumeOptions};

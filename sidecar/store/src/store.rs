@@ -9,6 +9,7 @@ use std::thread::JoinHandle;
 use parking_lot::{Mutex, RwLock};
 use sha2::{Digest as _, Sha256};
 
+use crate::eviction::{Eviction, Order};
 use crate::index::{MAX_ATTRIBUTES, MAX_KEY, ObjectRecord};
 use crate::keeper::{Keeper, Message};
 use crate::object::Object;
@@ -87,6 +88,15 @@ pub struct Store {
 impl Store {
     /// Opens every volume. `protected` classes are evicted last. Blocks while the indexes are read.
     pub fn open(volumes: &[VolumeOptions], protected: &[u8]) -> Result<Self, StoreError> {
+        Self::open_in_order(volumes, protected, Order::default())
+    }
+
+    /// As [`Self::open`], with another order of eviction than the usual one.
+    pub fn open_in_order(
+        volumes: &[VolumeOptions],
+        protected: &[u8],
+        order: Order,
+    ) -> Result<Self, StoreError> {
         if volumes.is_empty() || volumes.len() > MAX_VOLUMES {
             return Err(StoreError::Volumes(volumes.len()));
         }
@@ -94,13 +104,13 @@ impl Store {
         let mut store = Self { catalogue, volumes: Vec::new(), keepers: Mutex::default() };
         for options in volumes {
             store
-                .open_volume(options, protected)
+                .open_volume(options, protected, order)
                 .map_err(|source| StoreError::Open { path: options.path.clone(), source })?;
         }
         Ok(store)
     }
 
-    fn open_volume(&mut self, options: &VolumeOptions, protected: &[u8]) -> io::Result<()> {
+    fn open_volume(&mut self, options: &VolumeOptions, protected: &[u8], order: Order) -> io::Result<()> {
         let (sender, messages) = mpsc::channel();
         let Opened { volume, loaded } = Volume::open(&options.path, options.limit, options.min_free, sender)?;
         let volume = Arc::new(volume);
@@ -127,7 +137,7 @@ impl Store {
             Arc::clone(&self.catalogue),
             messages,
             objects,
-            protected.to_vec(),
+            Eviction::new(protected.to_vec(), order),
         );
         let name = format!("store-{}", self.volumes.len());
         self.keepers.lock().push(std::thread::Builder::new().name(name).spawn(move || keeper.run())?);

@@ -130,6 +130,12 @@ pub async fn manifest(url: &str) -> Result<Vec<ManifestEntry>, ManifestFetchErro
     Ok(serde_json::from_slice(&body)?)
 }
 
+/// Whether a URL is answered with success. A URL that can't be used is an error; no answer is no success.
+pub async fn is_served(url: &str) -> Result<bool, CacheAddressError> {
+    let (address, target) = CacheAddress::split_url(url)?;
+    Ok(object::small_body(&address, &target).await.is_ok())
+}
+
 /// No manifest came.
 #[derive(Debug, thiserror::Error)]
 pub enum ManifestFetchError {

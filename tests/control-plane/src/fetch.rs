@@ -31,6 +31,9 @@ pub(crate) struct Arguments {
     /// Download everything so often
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
     repeat: u32,
+    /// Go on in further rounds for as long as this URL is answered with success
+    #[arg(long, value_name = "URL")]
+    repeat_while: Option<String>,
     /// Longest silence of the cache before a request counts as failed
     #[arg(long, value_name = "SECONDS", default_value_t = 20, value_parser = clap::value_parser!(u64).range(1..))]
     silence_limit: u64,
@@ -74,14 +77,22 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<bool> {
             "round", "bytes", "seconds", "MB/s", "hit", "miss", "partial"
         );
     }
-    let report =
-        client::fetch(&plan, |object| if json { print_json(object) } else { print_row(object) }).await;
+    let mut report = round(&plan, json).await;
+    while let Some(url) = &arguments.repeat_while
+        && client::is_served(url).await.with_context(|| format!("in --repeat-while {url}"))?
+    {
+        report.append(round(&plan, json).await);
+    }
     if json {
         print_json(&report.totals);
     } else {
         print_totals(&report);
     }
     Ok(report.is_right())
+}
+
+async fn round(plan: &Plan, json: bool) -> Report {
+    client::fetch(plan, |object| if json { print_json(object) } else { print_row(object) }).await
 }
 
 async fn read_manifest(from: &str) -> anyhow::Result<Vec<ManifestEntry>> {

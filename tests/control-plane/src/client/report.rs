@@ -137,6 +137,19 @@ pub struct Report {
 }
 
 impl Report {
+    /// Adds what was downloaded after this.
+    pub fn append(&mut self, later: Self) {
+        self.objects.extend(later.objects);
+        let (totals, more) = (&mut self.totals, later.totals);
+        totals.objects += more.objects;
+        totals.bytes += more.bytes;
+        totals.seconds += more.seconds;
+        totals.hits += more.hits;
+        totals.misses += more.misses;
+        totals.partials += more.partials;
+        totals.errors += more.errors;
+    }
+
     pub(super) fn new(objects: Vec<ObjectReport>, elapsed: Duration) -> Self {
         let sum = |field: fn(&ObjectReport) -> u64| objects.iter().map(field).sum::<u64>();
         let totals = Totals {
