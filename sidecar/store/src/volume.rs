@@ -16,7 +16,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use parking_lot::{Condvar, Mutex, RwLock};
 use rustix::fd::OwnedFd;
-use rustix::fs::{AtFlags, Mode, OFlags, fstat, fstatvfs, mkdirat, open, openat, unlinkat};
+use rustix::fs::{AtFlags, Mode, OFlags, fstat, fstatvfs, fsync, mkdirat, open, openat, unlinkat};
 use rustix::io::Errno;
 
 use crate::budget::Budget;
@@ -91,6 +91,9 @@ impl Volume {
         let device = fstat(&folder)?.st_dev;
         make_folders(&folder)?;
         let index = open_index(path)?;
+        // The name of the index has to survive as well, and what was set aside must not come back. Each time, because a name
+        // that is there may be an earlier run's that was never synced.
+        fsync(&folder)?;
         let mut loaded = Vec::new();
         index.load(|object| loaded.push(object)).map_err(io::Error::other)?;
         let epoch = index.next_epoch().map_err(io::Error::other)?;
@@ -218,7 +221,7 @@ impl Volume {
     pub(crate) fn sync_shard(&self, number: u64) -> io::Result<()> {
         let flags = OFlags::DIRECTORY | OFlags::RDONLY | OFlags::CLOEXEC;
         let folder = openat(&self.folder, shard_path(number), flags, Mode::empty())?;
-        Ok(rustix::fs::fsync(&folder)?)
+        Ok(fsync(&folder)?)
     }
 
     pub(crate) fn unlink_data(&self, number: u64) -> io::Result<()> {
@@ -351,7 +354,7 @@ impl Volume {
         let mut index = self.index.write();
         *index = None;
         *index = Some(Index::open(&self.path.join(INDEX)).map_err(io::Error::other)?);
-        Ok(())
+        Ok(fsync(&self.folder)?)
     }
 }
 
@@ -392,7 +395,10 @@ fn make_folders(folder: &OwnedFd) -> io::Result<()> {
         Err(error) => Err(io::Error::from(error)),
     };
     make(DATA)?;
-    (0..=0xff).try_for_each(|shard| make(&format!("{DATA}/{shard:02x}")))
+    (0..=0xff).try_for_each(|shard| make(&format!("{DATA}/{shard:02x}")))?;
+    // A data file is found after a power cut only if every folder above it is.
+    let flags = OFlags::DIRECTORY | OFlags::RDONLY | OFlags::CLOEXEC;
+    Ok(fsync(openat(folder, DATA, flags, Mode::empty())?)?)
 }
 
 fn open_index(path: &Path) -> io::Result<Index> {
