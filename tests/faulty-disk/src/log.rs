@@ -54,7 +54,7 @@ pub struct Log {
 
 impl Log {
     /// Reads a log that a disk wrote; an incomplete last operation is left out.
-    pub(crate) fn read(path: &Path) -> io::Result<Self> {
+    pub fn read(path: &Path) -> io::Result<Self> {
         let contents = std::fs::read(path)?;
         let mut operations = Vec::new();
         let mut position = 0;
