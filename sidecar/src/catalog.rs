@@ -24,6 +24,7 @@ use bytes::Bytes;
 use connected_cache_core::{
     ByteRange, ContentClass, ObjectKey, PIECE_LENGTH_BYTES, PieceIndex, StaleLimits, Use,
 };
+use connected_cache_sendfile::stream::SMALLEST;
 use connected_cache_store::{FillError, ReadError, Store, Trust};
 use futures::{
     FutureExt, StreamExt,
@@ -516,11 +517,15 @@ impl Catalog {
             object.keep_small(whole.clone());
             return Some(whole.slice(offset..offset + length));
         }
-        if mapped {
+        // Short slices are copied by the socket anyway.
+        if mapped && length >= SMALLEST {
             return stored.read(number, offset, length).ok();
         }
-        let reading = stored.clone();
         let length = length.min(MAX_COPIED_BYTES);
+        if length < SMALLEST {
+            return stored.read_copied(number, offset, length).ok();
+        }
+        let reading = stored.clone();
         tokio::task::spawn_blocking(move || reading.read_copied(number, offset, length)).await.ok()?.ok()
     }
 }

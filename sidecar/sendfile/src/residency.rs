@@ -49,7 +49,13 @@ pub(crate) fn is_resident(file: &File, offset: u64, length: u64) -> bool {
     }
     if !UNAVAILABLE.load(Ordering::Relaxed) {
         match cached_pages(file, offset, length) {
-            Some(cached) => return cached >= (offset + length).div_ceil(PAGE) - offset / PAGE,
+            // A page whose reading failed is in the cache, too, and only tells when it is read; failing disks seldom fail for
+            // single pages, so the ends of the range are tried.
+            Some(cached) => {
+                return cached >= (offset + length).div_ceil(PAGE) - offset / PAGE
+                    && is_page_resident(file, offset)
+                    && is_page_resident(file, offset + length - 1);
+            }
             None => UNAVAILABLE.store(true, Ordering::Relaxed),
         }
     }

@@ -110,14 +110,21 @@ impl Cache {
         self.sidecar.as_ref().unwrap()
     }
 
+    /// As [`Self::download`], where replies may end early: what came until then is right.
+    pub(crate) async fn download_cut(&self, objects: Range<usize>) {
+        let report = self.fetch(objects).await;
+        let is_cut = |text: &str| text.contains("connection closed after");
+        let wrong: Vec<String> = report
+            .errors()
+            .map(|(object, mismatch)| format!("{} {mismatch}", object.path))
+            .filter(|text| !is_cut(text) && !text.contains("SHA-256"))
+            .collect();
+        assert!(wrong.is_empty(), "a client got something else than an early end: {wrong:?}");
+    }
+
     /// Downloads objects by three clients at a time, whole and in ranges, and fails unless every byte and header is right.
     pub(crate) async fn download(&self, objects: Range<usize>) -> Report {
-        let plan = Plan {
-            parallel: 3,
-            mode: if objects.start.is_multiple_of(2) { Mode::Whole } else { Mode::Ranges },
-            ..Plan::new(self.sidecar().http_address().unwrap().into(), HOST, self.objects[objects].to_vec())
-        };
-        let report = client::fetch(&plan, |_| {}).await;
+        let report = self.fetch(objects).await;
         let wrong = report.errors().fold(String::new(), |mut text, (object, mismatch)| {
             // Writing to a string can't fail.
             let _ = writeln!(text, "{} {mismatch}", object.path);
@@ -125,6 +132,17 @@ impl Cache {
         });
         assert!(report.is_right(), "a client noticed:\n{wrong}");
         report
+    }
+
+    pub(crate) fn served(&self) -> u64 { self.sidecar().served_bytes(Source::Disk) }
+    pub(crate) async fn metrics_text(&self) -> String { self.admin("/metrics").await.1 }
+    async fn fetch(&self, objects: Range<usize>) -> Report {
+        let plan = Plan {
+            parallel: 3,
+            mode: if objects.start.is_multiple_of(2) { Mode::Whole } else { Mode::Ranges },
+            ..Plan::new(self.sidecar().http_address().unwrap().into(), HOST, self.objects[objects].to_vec())
+        };
+        client::fetch(&plan, |_| {}).await
     }
 
     /// Waits until objects are served without the origin, downloading them until then.

@@ -77,11 +77,13 @@ async fn a_read_only_volume_serves_what_it_has_and_passes_the_rest_through() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs root and /dev/fuse"]
-async fn a_disk_that_dies_in_the_middle_of_a_download_costs_the_client_nothing() {
+async fn a_disk_that_dies_in_the_middle_of_a_download_sends_no_wrong_byte_and_new_content_does_not_even_pause()
+ {
     let Some((place, cache)) = started().await else { return };
     // Stored and new content at once, while everything begins to fail.
+    // Stored bytes that the kernel was told to send from the disk end early when it can't; the client goes on from there.
     let downloads =
-        async { tokio::join!(cache.download(0..3), cache.download(31..40), cache.download(40..46)) };
+        async { tokio::join!(cache.download_cut(0..3), cache.download(31..40), cache.download(40..46)) };
     let faults = Faults::none().failing_reads(Errno::IO).failing_writes(Errno::IO).failing_syncs(Errno::IO);
     let disk = &place.disk;
     let dying = async {
@@ -96,5 +98,6 @@ async fn a_disk_that_dies_in_the_middle_of_a_download_costs_the_client_nothing()
     };
     tokio::join!(downloads, dying);
     cache.wait_until_said(true).await;
+    cache.download(0..3).await;
     recovers(&place, cache).await;
 }
