@@ -61,8 +61,7 @@ impl Place {
 
     /// Another disk over the same folder in the same place, as after an administrator's repair.
     pub(crate) fn mount_anew(&mut self) {
-        // The old one is not there any more, but its place may still be taken.
-        let _ = self.disk.detach();
+        self.disk.detach().unwrap();
         self.disk = Self::mount(&self.folder);
     }
 }

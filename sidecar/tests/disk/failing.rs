@@ -20,8 +20,8 @@ async fn started() -> Option<(Place, Cache)> {
 /// The fault is over: the same sidecar stores again, on the disk.
 async fn recovers(place: &Place, mut cache: Cache) {
     place.disk.set_faults(Faults::none()).unwrap();
-    cache.wait_until_said(false).await;
     cache.wait_until_stored(20..26).await;
+    cache.wait_until_said(false).await;
     cache.restart().await;
     assert!(cache.comes_from_disk(20..26).await, "what was stored after the fault is gone after a restart");
     cache.end().await;

@@ -3,6 +3,7 @@
 use std::io::{self, BufRead as _, BufReader, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
@@ -22,6 +23,8 @@ pub struct FaultyDisk {
     mount: PathBuf,
     log: Option<PathBuf>,
     process: Mutex<Process>,
+    /// Nobody unmounts twice: another disk may be mounted in this place by then.
+    is_mounted: AtomicBool,
 }
 
 #[derive(Debug)]
@@ -46,7 +49,8 @@ impl FaultyDisk {
         let pipes = child.stdin.take().zip(child.stdout.take());
         let (orders, answers) = pipes.ok_or_else(|| io::Error::other("the process has no pipes"))?;
         let process = Process { child, orders, answers: BufReader::new(answers) };
-        let disk = Self { mount: setup.mount, log: setup.log, process: Mutex::new(process) };
+        let is_mounted = AtomicBool::new(true);
+        let disk = Self { mount: setup.mount, log: setup.log, process: Mutex::new(process), is_mounted };
         disk.process.lock().answer()?;
         Ok(disk)
     }
@@ -74,7 +78,10 @@ impl FaultyDisk {
 
     /// The disk vanishes from its place; who has it open does not notice.
     pub fn detach(&self) -> io::Result<()> {
-        Ok(unmount(&self.mount, UnmountFlags::DETACH)?)
+        if self.is_mounted.swap(false, Ordering::AcqRel) {
+            unmount(&self.mount, UnmountFlags::DETACH)?;
+        }
+        Ok(())
     }
 
     /// The disk dies in its place: everything on it fails from now on, open files too.
@@ -93,6 +100,7 @@ impl FaultyDisk {
                 outcome => break outcome?,
             }
         }
+        self.is_mounted.store(false, Ordering::Release);
         self.order(&Order::End)?;
         self.process.lock().child.wait()?;
         self.log.as_deref().map_or_else(|| Ok(Log::default()), Log::read)
@@ -125,8 +133,9 @@ impl Process {
 
 impl Drop for FaultyDisk {
     fn drop(&mut self) {
-        // Gone already after `finish` and `detach`.
-        let _ = unmount(&self.mount, UnmountFlags::DETACH);
+        if let Err(error) = self.detach() {
+            eprintln!("unable to unmount {}: {error}", self.mount.display());
+        }
         let process = self.process.get_mut();
         let _ = process.child.kill();
         let _ = process.child.wait();
