@@ -25,7 +25,7 @@ const COMMIT_AFTER: Duration = Duration::from_secs(2);
 const COMMIT_BYTES: usize = 64 << 20;
 /// How often the keeper looks around when nothing happens.
 const TICK: Duration = Duration::from_millis(200);
-/// How often a volume that failed is tried again.
+/// How often a volume that failed is tried again, and one that works is looked for in its place.
 const PROBE_EVERY: Duration = Duration::from_secs(2);
 /// How often times of use are written down.
 const USED_EVERY: Duration = Duration::from_mins(10);
@@ -457,9 +457,13 @@ impl Keeper {
     }
 
     fn probe(&mut self) {
-        if !self.volume.accepts_commits() && self.last_probe.elapsed() >= PROBE_EVERY {
+        if self.last_probe.elapsed() >= PROBE_EVERY {
             self.last_probe = Instant::now();
-            self.volume.probe();
+            if self.volume.accepts_commits() {
+                self.volume.check_place();
+            } else {
+                self.volume.probe();
+            }
         }
     }
 

@@ -16,7 +16,9 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use parking_lot::{Condvar, Mutex, RwLock};
 use rustix::fd::OwnedFd;
-use rustix::fs::{AtFlags, Mode, OFlags, fstat, fstatvfs, fsync, mkdirat, open, openat, unlinkat};
+use rustix::fs::{
+    AtFlags, Mode, OFlags, Stat, fstat, fstatvfs, fsync, mkdirat, open, openat, stat, unlinkat,
+};
 use rustix::io::Errno;
 
 use crate::budget::Budget;
@@ -57,7 +59,8 @@ pub struct Usage {
 pub(crate) struct Volume {
     path: PathBuf,
     folder: OwnedFd,
-    device: u64,
+    /// Device and inode of the folder.
+    identity: (u64, u64),
     min_free: u64,
     budget: Budget,
     index: RwLock<Option<Index>>,
@@ -88,7 +91,7 @@ impl Volume {
         messages: Sender<Message>,
     ) -> io::Result<Opened> {
         let folder = open(path, OFlags::DIRECTORY | OFlags::CLOEXEC | OFlags::RDONLY, Mode::empty())?;
-        let device = fstat(&folder)?.st_dev;
+        let identity = identity(&fstat(&folder)?);
         make_folders(&folder)?;
         let index = open_index(path)?;
         // The name of the index has to survive as well, and what was set aside must not come back. Each time, because a name
@@ -101,7 +104,7 @@ impl Volume {
         let volume = Self {
             path: path.to_owned(),
             folder,
-            device,
+            identity,
             min_free,
             budget: Budget::new(limit, used, 0),
             index: RwLock::new(Some(index)),
@@ -338,13 +341,23 @@ impl Volume {
         }
     }
 
-    fn try_again(&self) -> io::Result<()> {
-        let now = open(&self.path, OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
-        if fstat(&now)?.st_dev != self.device {
-            return Err(io::Error::other(
-                "another file system is mounted in the volume's place: restart the pod",
-            ));
+    /// Fails a volume whose folder is not in its place any more. Without this nobody would notice: what was opened before
+    /// still works on a file system that was unmounted under us, and is gone with this process.
+    pub(crate) fn check_place(&self) {
+        if let Err(error) = self.is_in_place() {
+            self.fail(&error);
         }
+    }
+
+    fn is_in_place(&self) -> io::Result<()> {
+        if identity(&stat(&self.path)?) == self.identity {
+            return Ok(());
+        }
+        Err(io::Error::other("another file system or folder is in the volume's place: restart the pod"))
+    }
+
+    fn try_again(&self) -> io::Result<()> {
+        self.is_in_place()?;
         let flags = OFlags::RDWR | OFlags::CREATE | OFlags::TRUNC | OFlags::CLOEXEC;
         let file: File = openat(&self.folder, PROBE, flags, Mode::RUSR | Mode::WUSR)?.into();
         io::Write::write_all(&mut &file, &[0; 4096])?;
@@ -379,6 +392,10 @@ fn loaded_bytes(object: &Loaded) -> u64 {
             }
         })
         .sum()
+}
+
+fn identity(status: &Stat) -> (u64, u64) {
+    (status.st_dev, status.st_ino)
 }
 
 fn data_path(number: u64) -> String {
