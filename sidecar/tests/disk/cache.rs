@@ -133,8 +133,6 @@ impl Cache {
         report
     }
 
-    pub(crate) fn served(&self) -> u64 { self.sidecar().served_bytes(Source::Disk) }
-    pub(crate) async fn metrics_text(&self) -> String { self.admin("/metrics").await.1 }
     async fn fetch(&self, objects: Range<usize>) -> Report {
         let plan = Plan {
             parallel: 3,
@@ -144,14 +142,10 @@ impl Cache {
         client::fetch(&plan, |_| {}).await
     }
 
-    /// Waits until objects are served without the origin, downloading them until then.
+    /// Waits until objects are read from the volume, downloading them until then.
     pub(crate) async fn wait_until_stored(&self, objects: Range<usize>) {
         let what = format!("objects {objects:?} are stored; {}", self.describe().await);
-        eventually(&what, async || {
-            let report = self.download(objects.clone()).await;
-            report.totals.misses + report.totals.partials == 0
-        })
-        .await;
+        eventually(&what, async || self.comes_from_disk(objects.clone()).await).await;
     }
 
     /// Whether downloading objects reads all of them from the volume.
