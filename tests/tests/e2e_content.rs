@@ -1,7 +1,7 @@
 //! Content through the Service, from another node, as Windows machines ask for it.
 
 use anyhow::{Result, ensure};
-use connected_cache_tests::kubernetes::node_names;
+use connected_cache_tests::kubernetes::{PATIENCE, node_names};
 use connected_cache_tests::origin::Content;
 use connected_cache_tests::windows_client::{Download, Mode};
 use connected_cache_tests::{Case, in_namespace};
@@ -51,8 +51,19 @@ async fn content_reaches_a_client_on_another_node_and_crosses_the_internet_once(
             crossed.body_bytes
         );
 
-        let served: u64 = case.metric("cache", "connectedcache_served_bytes_total").await?.values().sum();
         let received = cold.bytes + warm.bytes + ranges.bytes;
+        // A client may be done a moment before its last bytes are counted.
+        let mut look = tokio::time::interval(std::time::Duration::from_millis(100));
+        let counted = tokio::time::timeout(PATIENCE, async {
+            loop {
+                look.tick().await;
+                let served = case.metric("cache", "connectedcache_served_bytes_total").await?;
+                if served.values().sum::<u64>() >= received {
+                    return anyhow::Ok(served.values().sum::<u64>());
+                }
+            }
+        });
+        let served = counted.await??;
         ensure!(served == received, "clients received {received} bytes, the pod counted {served}");
         let fetched: u64 = case.metric("cache", "connectedcache_origin_bytes_total").await?.values().sum();
         ensure!(fetched == LENGTH + 1, "the pod counted {fetched} bytes from the origin");
