@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io;
+use std::os::unix::fs::MetadataExt as _;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::time::Duration;
@@ -483,6 +484,38 @@ impl Object {
         }
         punch_hole(file.file(), piece, self.length_of(piece))?;
         Ok(true)
+    }
+
+    /// Gives back what lies in the data file and belongs to no committed piece: fills that a crash interrupted, and removed
+    /// pieces whose space had not been given back. Pieces in use are left alone. Gives whether there was something.
+    pub(crate) fn give_back_leftovers(&self) -> io::Result<bool> {
+        let mut inner = self.inner.lock();
+        if inner.removed || self.committed() == 0 {
+            // It goes as a whole, or it is new.
+            return Ok(false);
+        }
+        let was_open = inner.file.is_some();
+        let data = self.open_file(&mut inner)?;
+        let has_leftovers = data.file().metadata()?.blocks() * 512 > self.disk_bytes();
+        if has_leftovers {
+            // What a removal has not finished is the keeper's: the index may still name it.
+            let closing = |piece: usize| self.groups[piece / GROUP_PIECES].closing.load(Ordering::Acquire);
+            let is_free = |piece: &usize| {
+                !self.has(*piece)
+                    && !closing(*piece)
+                    && !inner.filling.contains(piece)
+                    && data.clear(*piece).is_ok()
+            };
+            let free: Vec<usize> = (0..self.pieces()).filter(is_free).collect();
+            for run in free.chunk_by(|piece, next| piece + 1 == *next) {
+                let length = run.iter().map(|piece| self.length_of(*piece)).sum();
+                punch_hole(data.file(), run[0], length)?;
+            }
+        }
+        if !was_open {
+            inner.file = None;
+        }
+        Ok(has_leftovers)
     }
 
     /// Fills may begin again in the group of a piece.

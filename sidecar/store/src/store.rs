@@ -121,10 +121,13 @@ impl Store {
             let key = hash(&found.record.key);
             let object = Object::new(Arc::clone(&volume), found.number, key, &found.record, found.last_used);
             let groups = found.bitmaps.iter().filter(|(group, bitmap)| object.restore(*group, *bitmap));
-            let groups = groups.map(|(group, _)| *group).collect();
+            let groups: Vec<u32> = groups.map(|(group, _)| *group).collect();
             let object = Arc::new(object);
-            // Two generations of one key are left behind by a crash between storing one and removing the other.
-            if let Some(other) = self.catalogue.put(&object) {
+            if groups.is_empty() {
+                // Its last piece was dropped, and a crash came before the object went as well.
+                superseded.push(Arc::clone(&object));
+            } else if let Some(other) = self.catalogue.put(&object) {
+                // Two generations of one key are left behind by a crash between storing one and removing the other.
                 superseded.push(other);
             }
             objects.push((object, groups));
@@ -227,19 +230,25 @@ impl Store {
         }
     }
 
-    /// Removes data files that no index names, left behind by a crash. Blocks while the folders are listed.
+    /// Removes data files that no index names, and gives back bytes in the others that no index counts: what a crash left
+    /// behind. Until then a volume may hold more than its limit. Gives the number of files removed. Blocks while the folders
+    /// are listed.
     pub fn remove_orphans(&self) -> io::Result<usize> {
         self.volumes
             .iter()
             .map(|volume| {
-                let objects = self.catalogue.objects.read();
-                let known: std::collections::HashSet<u64> = objects
-                    .values()
+                let objects: HashMap<u64, Arc<Object>> = self
+                    .objects()
+                    .into_iter()
                     .filter(|object| object.is_on(volume))
-                    .map(|object| object.number())
+                    .map(|object| (object.number(), object))
                     .collect();
-                drop(objects);
-                volume.remove_orphans(|number| known.contains(&number))
+                for object in objects.values() {
+                    if let Err(error) = object.give_back_leftovers() {
+                        tracing::warn!(%error, object = object.number(), "unable to give back what a crash left");
+                    }
+                }
+                volume.remove_orphans(|number| objects.contains_key(&number))
             })
             .sum()
     }

@@ -1,6 +1,7 @@
 //! What a store has to be after a power cut.
 
 use std::collections::BTreeSet;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -34,6 +35,11 @@ impl Checked {
 pub(crate) fn check(folder: &Path, expected: &[Piece], checked: &mut Checked) {
     let store = crate::open(folder);
     checked.orphans += store.remove_orphans().unwrap();
+    // Removals that the start began are over.
+    store.flush();
+    let usage = store.volumes().remove(0).2;
+    let (counted, on_disk) = (usage.pieces + usage.index, allocated(folder));
+    assert!(on_disk <= counted, "{on_disk} bytes are on the disk, {counted} are counted against the limit");
     let mut found = BTreeSet::new();
     for object in store.objects() {
         let record = object.record().unwrap().expect("an object without a record");
@@ -77,4 +83,14 @@ fn store_something_new(store: &Store) {
     store.flush();
     let read = object.read(0, 0, 300_000).unwrap();
     assert!(read[..] == bytes("new", 1, 0, 300_000)[..], "what was stored after the power cut reads wrong");
+}
+
+/// Bytes that the file system gave to the files of a folder.
+fn allocated(folder: &Path) -> u64 {
+    let entries = std::fs::read_dir(folder).unwrap();
+    let of = |entry: std::fs::DirEntry| match entry.metadata().unwrap() {
+        metadata if metadata.is_dir() => allocated(&entry.path()),
+        metadata => metadata.blocks() * 512,
+    };
+    entries.map(|entry| of(entry.unwrap())).sum()
 }
