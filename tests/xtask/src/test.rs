@@ -18,7 +18,7 @@ pub(crate) struct Options {
     /// Only what needs neither root nor Kubernetes: formatting, lints, unit tests, generated files.
     #[arg(long, conflicts_with = "only")]
     fast: bool,
-    /// Only this stage (format, lint, generated, unit, docs, chart, api-server,
+    /// Only this stage (format, lint, generated, unit, docs, chart, storage, api-server,
     /// throwaway, cluster) or these cases (e2e_scale, admit_…).
     #[arg(long, value_name = "NAME")]
     only: Option<String>,

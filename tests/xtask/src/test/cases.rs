@@ -1,4 +1,4 @@
-//! The stages whose cases live in `tests/tests`: which files, in which order, on what.
+//! The stages that need more than cargo: which files of `tests/tests` and of other crates, in which order, on what.
 
 use std::ffi::OsStr;
 use std::path::Path;
@@ -16,6 +16,30 @@ use crate::{cluster, image, workspace};
 
 /// The file that removes the release: always last.
 const LAST: &str = "e2e_lifecycle";
+
+/// The tests of disks that fail and of power loss, which mount file systems.
+pub(super) async fn storage(tally: &mut Tally) -> Result<()> {
+    if let Some(reason) = connected_cache_faulty_disk::missing(&[]) {
+        println!("left out: {reason}");
+        return Ok(());
+    }
+    // The features are those of the unit tests, so that little is built anew.
+    let mut selection = vec!["--all-features", "--no-fail-fast"];
+    for (package, test) in [
+        ("connected-cache-faulty-disk", "pass_through"),
+        ("connected-cache-store", "power_loss"),
+        ("connected-cache-sidecar", "disk"),
+    ] {
+        selection.extend(["--package", package, "--test", test]);
+    }
+    // What is skipped is the disk's own process, which the tests start.
+    let runner = ["--ignored", "--skip", "faulty_disk_process", "--test-threads", "2"];
+    tokio::select! {
+        biased;
+        signal = interrupted() => bail!("{}", signal?),
+        outcome = cargo_test(&selection, &runner, &[], tally) => outcome,
+    }
+}
 
 /// Cases on a real etcd and kube-apiserver, which each file starts for itself.
 pub(super) async fn api_server(case: Option<&str>, tally: &mut Tally) -> Result<()> {

@@ -24,6 +24,8 @@ pub(super) enum Stage {
     Docs,
     /// `helm lint` and `helm template`.
     Chart,
+    /// Full, failing and vanished volumes, and power loss: needs root and FUSE.
+    Storage,
     /// A real etcd and kube-apiserver: CRD rules and apply.
     ApiServer,
     /// The throwaway cluster itself: pods, volumes, DNS, and that nothing is left of it, whatever happens.
@@ -34,13 +36,14 @@ pub(super) enum Stage {
 
 impl Stage {
     /// All stages, fast ones first.
-    pub(super) const ALL: [Self; 9] = [
+    pub(super) const ALL: [Self; 10] = [
         Self::Format,
         Self::Lint,
         Self::Unit,
         Self::Generated,
         Self::Docs,
         Self::Chart,
+        Self::Storage,
         Self::ApiServer,
         Self::Throwaway,
         Self::Cluster,
@@ -57,6 +60,7 @@ impl Stage {
             Self::Generated => "generated",
             Self::Docs => "docs",
             Self::Chart => "chart",
+            Self::Storage => "storage",
             Self::ApiServer => "api-server",
             Self::Throwaway => "throwaway",
             Self::Cluster => "cluster",
@@ -72,6 +76,7 @@ impl Stage {
             Self::Generated => "generated: CRDs and chart README are what they are made from",
             Self::Docs => "docs: rustdoc, warnings denied",
             Self::Chart => "chart: helm lint and template",
+            Self::Storage => "storage: full, failing and vanished volumes, and power loss",
             Self::ApiServer => "api-server: CRD rules and apply on a real kube-apiserver",
             Self::Throwaway => {
                 "throwaway: the cluster of the tests comes up, works, and leaves nothing behind"
@@ -113,6 +118,7 @@ impl Stage {
                 let helm = cluster::component(Component::Helm).await?;
                 counted(tally, chart::lint(&helm))
             }
+            Self::Storage => cases::storage(tally).await,
             Self::ApiServer => cases::api_server(case, tally).await,
             Self::Throwaway => cases::throwaway(tally).await,
             Self::Cluster => Box::pin(cases::cluster(case, tally)).await,
