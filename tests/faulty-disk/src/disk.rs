@@ -1,6 +1,7 @@
 //! A disk that fails when told to, as a test holds it.
 
 use std::io::{self, BufRead as _, BufReader, Write as _};
+use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -43,6 +44,8 @@ impl FaultyDisk {
         let mut child = Command::new(std::env::current_exe()?)
             .args(["--exact", "faulty_disk_process", "--ignored", "--nocapture", "--test-threads=1"])
             .env(SETUP, serde_json::to_string(&setup)?)
+            // Ctrl-C ends the tests; the disk then sees the end of its orders and unmounts.
+            .process_group(0)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()?;

@@ -4,14 +4,16 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use rustix::fd::{AsRawFd as _, OwnedFd};
+use rustix::fs::{Mode, OFlags, fstatvfs, open};
 use rustix::mount::{UnmountFlags, unmount};
-use tempfile::TempDir;
 
-/// A mounted ext4 of a given size. Unmounted when dropped; the loop device goes with it.
+/// A mounted ext4 of a given size. It has a place in the file tree only while it is being mounted; then it lives as long as
+/// this, or anybody who has a file of it open. So nothing is left of it, even when the test is killed.
 #[derive(Debug)]
 pub struct LoopDisk {
-    mount: PathBuf,
-    _folder: TempDir,
+    root: OwnedFd,
+    path: PathBuf,
 }
 
 impl LoopDisk {
@@ -27,28 +29,23 @@ impl LoopDisk {
         // No blocks for root, who runs the tests, so that full means full.
         run(Command::new("mkfs.ext4").args(["-q", "-m", "0"]).arg(&image))?;
         run(Command::new("mount").args(["-o", "loop"]).args([&image, &mount]))?;
-        Ok(Self { mount, _folder: folder })
+        let root = open(&mount, OFlags::DIRECTORY | OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty());
+        unmount(&mount, UnmountFlags::DETACH)?;
+        let root = root?;
+        let path = PathBuf::from(format!("/proc/self/fd/{}", root.as_raw_fd()));
+        Ok(Self { root, path })
     }
 
-    /// Where it is mounted.
+    /// Its root folder, for this process only.
     #[must_use]
     pub fn path(&self) -> &Path {
-        &self.mount
+        &self.path
     }
 
     /// Bytes that are free.
     pub fn free_bytes(&self) -> io::Result<u64> {
-        let space = rustix::fs::statvfs(&self.mount)?;
+        let space = fstatvfs(&self.root)?;
         Ok(space.f_bavail * space.f_frsize)
-    }
-}
-
-impl Drop for LoopDisk {
-    fn drop(&mut self) {
-        // Whatever still has a file open keeps the file system alive, out of sight, until it closes that.
-        if let Err(error) = unmount(&self.mount, UnmountFlags::DETACH) {
-            eprintln!("unable to unmount {}: {error}", self.mount.display());
-        }
     }
 }
 
