@@ -1,31 +1,33 @@
 //! The client towards origins: one request for one range, redirects followed by ourselves and only inside the allow-list,
 //! deadlines below those of the clients behind us (dossier delivery-optimization 1.2, item 5).
 //!
-//! It is built on hyper's pooled client and not on a URL-normalising one, because CDN URLs are signed: the origin must
-//! see path and query byte for byte as the client sent them.
+//! It is built on hyper's connections and not on a URL-normalising client, because CDN URLs are signed: the origin must
+//! see path and query byte for byte as the client sent them. The pool is ours, so that the limit of connections is exact.
 
 mod address;
 mod body;
 mod connector;
 mod error;
+mod names;
+mod pool;
+mod proxy;
 mod roots;
+mod stream;
 
 use std::{sync::Arc, time::Duration};
 
-use bytes::Bytes;
 use connected_cache_core::{AllowList, CacheHostOrigin};
 use connected_cache_wire::delivery_optimization::OriginName;
-use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, header, uri};
-use http_body_util::Empty;
+use http::{HeaderMap, HeaderValue, Response, StatusCode, Uri, header, uri};
 use hyper::body::Incoming;
-use hyper_util::{
-    client::legacy::Client,
-    rt::{TokioExecutor, TokioTimer},
-};
 use tokio::time::{Instant, timeout_at};
+use tokio_util::task::AbortOnDropHandle;
 
-use connector::{ConnectError, Connector};
-use error::chain;
+use connector::Connector;
+use names::Names;
+use pool::Pool;
+use proxy::Proxy;
+use roots::Roots;
 
 pub(crate) use body::OriginBody;
 pub use error::UpstreamError;
@@ -51,10 +53,12 @@ pub struct FetchTarget {
 /// The client towards origins.
 #[derive(Clone)]
 pub struct Upstream {
-    client: Client<Connector, Empty<Bytes>>,
+    pool: Arc<Pool>,
     allow_list: Arc<AllowList>,
     first_byte: Duration,
     idle: Duration,
+    /// What looks after idle connections and root certificates; ends with the last clone.
+    _background: Arc<[AbortOnDropHandle<()>; 2]>,
 }
 
 impl std::fmt::Debug for Upstream {
@@ -64,31 +68,28 @@ impl std::fmt::Debug for Upstream {
 }
 
 impl Upstream {
-    /// A client by configuration. Missing root certificates only matter once an https origin is asked.
+    /// A client by configuration; needs a running runtime. Missing root certificates only matter once https is needed.
     #[must_use]
     pub fn new(config: &connected_cache_config::Config, allow_list: Arc<AllowList>) -> Self {
-        let timeouts = &config.upstream.timeouts;
-        let connect_timeout = Duration::from_secs(timeouts.connect_seconds);
-        let first_byte = Duration::from_secs(timeouts.first_byte_seconds);
-        let overrides = config
-            .upstream
-            .resolve
-            .iter()
-            .map(|(host, address)| (host.to_ascii_lowercase(), *address))
-            .collect();
+        let upstream = &config.upstream;
+        let connect_timeout = Duration::from_secs(upstream.timeouts.connect_seconds);
+        let first_byte = Duration::from_secs(upstream.timeouts.first_byte_seconds);
+        let roots = Roots::read(upstream.ca_file.as_deref());
         let connector = Connector {
-            overrides: Arc::new(overrides),
-            allow_private_targets: config.content.allow_private_targets,
+            names: Names::new(config),
+            proxy: upstream.proxy.as_ref().and_then(|url| Proxy::new(url, &upstream.no_proxy)),
+            roots: roots.clone(),
             connect_timeout,
-            tls: roots::client_config(config.upstream.ca_file.as_deref()),
         };
-        let client = Client::builder(TokioExecutor::new())
-            .pool_timer(TokioTimer::new())
-            .pool_idle_timeout(Duration::from_secs(30))
-            .http1_title_case_headers(true)
-            .build(connector);
-        let first_byte = first_byte.max((connect_timeout + first_byte).min(FIRST_BYTE_LIMIT));
-        Self { client, allow_list, first_byte, idle: Duration::from_secs(timeouts.idle_seconds) }
+        let pool = Pool::new(connector, upstream.max_connections_per_origin);
+        let background = [tokio::spawn(roots.follow()), tokio::spawn(pool.clone().sweep())];
+        Self {
+            pool,
+            allow_list,
+            first_byte: first_byte.max((connect_timeout + first_byte).min(FIRST_BYTE_LIMIT)),
+            idle: Duration::from_secs(upstream.timeouts.idle_seconds),
+            _background: Arc::new(background.map(AbortOnDropHandle::new)),
+        }
     }
 
     /// How long a client may wait for the first byte, all requests to origins together.
@@ -106,14 +107,13 @@ impl Upstream {
         let deadline = Instant::now() + self.first_byte;
         let scheme = if target.https { "https" } else { "http" };
         let mut uri = uri_of(scheme, target.origin.name().as_str(), &target.path_and_query)?;
+        let headers = fields(target, headers);
         for _ in 0..=MAX_REDIRECTS {
-            let request = request(&uri, target, headers);
-            let response = timeout_at(deadline, self.client.request(request))
+            let (response, lease) = timeout_at(deadline, self.pool.get(&uri, &headers))
                 .await
-                .map_err(|_| UpstreamError::TimedOut)?
-                .map_err(|error| from_client(&error))?;
+                .map_err(|_| UpstreamError::TimedOut)??;
             if !is_redirect(response.status()) {
-                return Ok(response.map(|body| OriginBody::new(body, self.idle)));
+                return Ok(response.map(|body| OriginBody::new(body, lease, self.idle)));
             }
             uri = self.next_hop(&uri, &response)?;
         }
@@ -128,9 +128,13 @@ impl Upstream {
             .and_then(|value| value.to_str().ok())
             .ok_or(refused("without a usable Location"))?;
         let base = url::Url::parse(&from.to_string()).map_err(|_| refused("from an unusable URL"))?;
-        let next = base.join(location).map_err(|_| refused("to an unusable URL"))?;
+        let mut next = base.join(location).map_err(|_| refused("to an unusable URL"))?;
         if !matches!(next.scheme(), "http" | "https") {
             return Err(refused("to another protocol"));
+        }
+        // Credentials in a URL are not for requests (RFC 9110 4.2.4).
+        if next.set_username("").and(next.set_password(None)).is_err() {
+            return Err(refused("to an unusable URL"));
         }
         let name =
             next.host_str().and_then(|host| OriginName::parse(host).ok()).ok_or(refused("to an address"))?;
@@ -147,29 +151,14 @@ fn uri_of(scheme: &str, host: &str, path_and_query: &str) -> Result<Uri, Upstrea
     Uri::from_parts(parts).map_err(|_| UpstreamError::Protocol { reason: "its URL can't be asked for" })
 }
 
-fn request(uri: &Uri, target: &FetchTarget, headers: &HeaderMap) -> Request<Empty<Bytes>> {
-    let mut request = Request::new(Empty::new());
-    *request.method_mut() = Method::GET;
-    *request.uri_mut() = uri.clone();
-    let fields = request.headers_mut();
-    fields.extend(target.headers.clone());
+/// Header fields of every request for this target.
+fn fields(target: &FetchTarget, headers: &HeaderMap) -> HeaderMap {
+    let mut fields = target.headers.clone();
     fields.insert(header::ACCEPT, HeaderValue::from_static("*/*"));
     fields.extend(headers.clone());
-    request
+    fields
 }
 
 fn is_redirect(status: StatusCode) -> bool {
     matches!(status.as_u16(), 301 | 302 | 303 | 307 | 308)
-}
-
-fn from_client(error: &hyper_util::client::legacy::Error) -> UpstreamError {
-    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
-    while let Some(inner) = cause {
-        match inner.downcast_ref::<ConnectError>() {
-            Some(ConnectError::PrivateTarget) => return UpstreamError::PrivateTarget,
-            Some(ConnectError::TimedOut) => return UpstreamError::TimedOut,
-            _ => cause = inner.source(),
-        }
-    }
-    UpstreamError::Unreachable { reason: chain(error) }
 }

@@ -1,6 +1,12 @@
 //! Rules between and inside values that the types alone can't say. Whether files exist is for the sidecar to see.
 
-use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf};
+use std::{
+    collections::BTreeMap,
+    net::{IpAddr, SocketAddr},
+    path::PathBuf,
+};
+
+use url::Url;
 
 use crate::{ArrayScope, BitsPeersMode, Config, ControlPlaneMode, load::Problem};
 
@@ -124,13 +130,18 @@ fn upstream(config: &Config, problems: &mut Problems) {
             problems.add(path, "needs a port other than 0");
         }
     }
-    if let Some(proxy) = &upstream.proxy
-        && !matches!(proxy.scheme(), "http" | "https")
-    {
-        problems.add("upstream.proxy", format!("must be an http or https URL, not {}", proxy.scheme()));
+    for (index, server) in upstream.resolvers.iter().enumerate() {
+        if server.port() == 0 {
+            problems.add(format!("upstream.resolvers[{index}]"), "needs a port other than 0, such as 53");
+        }
+    }
+    if let Some(url) = &upstream.proxy {
+        proxy(url, problems);
     }
     for (index, host) in upstream.no_proxy.iter().enumerate() {
-        host_pattern(&format!("upstream.noProxy[{index}]"), host, problems);
+        if host.parse::<IpAddr>().is_err() {
+            host_pattern(&format!("upstream.noProxy[{index}]"), host, problems);
+        }
     }
     problems.within(
         "upstream.maxConnectionsPerOrigin",
@@ -141,6 +152,15 @@ fn upstream(config: &Config, problems: &mut Problems) {
     problems.within("upstream.timeouts.connectSeconds", upstream.timeouts.connect_seconds, 1, 3600);
     problems.within("upstream.timeouts.firstByteSeconds", upstream.timeouts.first_byte_seconds, 1, 3600);
     problems.within("upstream.timeouts.idleSeconds", upstream.timeouts.idle_seconds, 1, 3600);
+}
+
+/// Messages name no more of the URL than its scheme: it may hold a password.
+fn proxy(url: &Url, problems: &mut Problems) {
+    if !matches!(url.scheme(), "http" | "https") {
+        problems.add("upstream.proxy", format!("must be an http or https URL, not {}", url.scheme()));
+    } else if url.path() != "/" || url.query().is_some() || url.fragment().is_some() {
+        problems.add("upstream.proxy", "must end after host and port, without path, query or fragment");
+    }
 }
 
 fn control_plane(config: &Config, problems: &mut Problems) {

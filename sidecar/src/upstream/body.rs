@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::BodyExt;
-use hyper::body::Incoming;
+use hyper::body::{Body, Incoming};
 use tokio::time::{Instant, timeout_at};
 
-use super::{UpstreamError, error::chain};
+use super::{UpstreamError, error::chain, pool::Lease};
 
 /// Clients leave a cache that gives them less than 4,000 bytes a second over 20 seconds (dossier delivery-optimization 1.5).
 const SLOWEST_BYTES: u64 = 4_000 * 10;
@@ -19,14 +19,17 @@ const WINDOW: Duration = Duration::from_secs(10);
 #[derive(Debug)]
 pub(crate) struct OriginBody {
     body: Incoming,
+    /// The connection that it comes on, until all of it is here. Dropped after the body.
+    lease: Option<Lease>,
     idle: Duration,
     window_ends: Option<Instant>,
     window_bytes: u64,
 }
 
 impl OriginBody {
-    pub(super) const fn new(body: Incoming, idle: Duration) -> Self {
-        Self { body, idle, window_ends: None, window_bytes: 0 }
+    pub(super) fn new(body: Incoming, lease: Lease, idle: Duration) -> Self {
+        let lease = Some(lease).filter(|_| !body.is_end_stream());
+        Self { body, lease, idle, window_ends: None, window_bytes: 0 }
     }
 
     /// The next bytes; `None` at its proper end.
@@ -48,6 +51,9 @@ impl OriginBody {
                 }
                 continue;
             };
+            if self.body.is_end_stream() || !matches!(frame, Some(Ok(_))) {
+                self.lease = None;
+            }
             match frame {
                 None => return Ok(None),
                 Some(Err(error)) => return Err(UpstreamError::Unreachable { reason: chain(&error) }),

@@ -1,38 +1,44 @@
-//! Connections to origins: names are resolved here and nowhere else, every address is checked before the first packet, and
-//! the check covers redirects and overrides alike because all of them come through this one place.
+//! Connections to origins, straight or through the proxy. Names are resolved in `names` and nowhere else, every address is
+//! checked before the first packet, and the check covers redirects and overrides alike because all of them come through
+//! this one place. Through a proxy it is the proxy that resolves, so only hosts that are addresses can be checked.
 
-use std::{
-    collections::BTreeMap,
-    future::Future,
-    io,
-    net::{IpAddr, SocketAddr},
-    pin::Pin,
-    sync::Arc,
-    task::{Context, Poll},
-    time::Duration,
-};
+use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
 use http::Uri;
-use hyper_util::{
-    client::legacy::connect::{Connected, Connection},
-    rt::TokioIo,
-};
-use tokio::{
-    io::{AsyncRead, AsyncWrite, ReadBuf},
-    net::TcpStream,
-    time::timeout,
-};
-use tokio_rustls::{TlsConnector, client::TlsStream};
+use tokio::{net::TcpStream, time::timeout};
+use tokio_rustls::TlsConnector;
 
-use super::address::is_public;
+use super::{
+    UpstreamError,
+    error::chain,
+    names::Names,
+    proxy::{Proxy, ProxyError},
+    roots::Roots,
+    stream::Stream,
+};
+
+/// Where a connection leads: scheme, host and port of an origin.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Endpoint {
+    pub(super) https: bool,
+    pub(super) host: String,
+    pub(super) port: u16,
+}
+
+impl Endpoint {
+    pub(super) fn of(uri: &Uri) -> Option<Self> {
+        let https = uri.scheme_str() == Some("https");
+        let port = uri.port_u16().unwrap_or(if https { 443 } else { 80 });
+        Some(Self { https, host: uri.host()?.to_owned(), port })
+    }
+}
 
 /// How connections are made.
-#[derive(Clone)]
 pub(super) struct Connector {
-    pub(super) overrides: Arc<BTreeMap<String, SocketAddr>>,
-    pub(super) allow_private_targets: bool,
+    pub(super) names: Names,
+    pub(super) proxy: Option<Proxy>,
+    pub(super) roots: Arc<Roots>,
     pub(super) connect_timeout: Duration,
-    pub(super) tls: Option<Arc<rustls::ClientConfig>>,
 }
 
 /// Why there is no connection.
@@ -40,129 +46,112 @@ pub(super) struct Connector {
 pub(super) enum ConnectError {
     #[error("the origin's address is private or loopback, set content.allowPrivateTargets if that is wanted")]
     PrivateTarget,
-    #[error("unable to resolve the origin's name")]
+    #[error("unable to resolve the name")]
     Resolve(#[source] io::Error),
     #[error("no connection within the time of upstream.timeouts.connectSeconds")]
     TimedOut,
-    #[error("unable to connect to the origin")]
+    #[error("unable to connect")]
     Connect(#[source] io::Error),
     #[error(
         "no root certificates found for https, mount a bundle at /etc/ssl/certs/ca-certificates.crt or set upstream.caFile"
     )]
     NoRoots,
-    #[error("the origin's URL can't be connected to")]
+    #[error("the URL can't be connected to")]
     BadUri,
+    #[error(transparent)]
+    Proxy(#[from] ProxyError),
+}
+
+impl From<ConnectError> for UpstreamError {
+    fn from(error: ConnectError) -> Self {
+        match error {
+            ConnectError::PrivateTarget => Self::PrivateTarget,
+            ConnectError::TimedOut => Self::TimedOut,
+            ConnectError::Proxy(error) => error.into(),
+            error => Self::Unreachable { reason: chain(&error) },
+        }
+    }
+}
+
+impl From<ProxyError> for UpstreamError {
+    fn from(error: ProxyError) -> Self {
+        Self::Proxy { reason: chain(&error) }
+    }
 }
 
 impl Connector {
-    async fn connect(self, uri: Uri) -> Result<Stream, ConnectError> {
-        let host = uri.host().ok_or(ConnectError::BadUri)?.to_owned();
-        let is_https = uri.scheme_str() == Some("https");
-        let port = uri.port_u16().unwrap_or(if is_https { 443 } else { 80 });
-        let stream = timeout(self.connect_timeout, self.open(&host, port))
-            .await
-            .map_err(|_| ConnectError::TimedOut)??;
-        stream.set_nodelay(true).map_err(ConnectError::Connect)?;
-        if !is_https {
-            return Ok(Stream::Plain(stream));
-        }
-        let tls = TlsConnector::from(self.tls.clone().ok_or(ConnectError::NoRoots)?);
-        let name = rustls::pki_types::ServerName::try_from(host).map_err(|_| ConnectError::BadUri)?;
-        let handshake = timeout(self.connect_timeout, tls.connect(name, stream)).await;
-        let stream = handshake.map_err(|_| ConnectError::TimedOut)?.map_err(ConnectError::Connect)?;
-        Ok(Stream::Tls(Box::new(stream)))
+    /// The proxy that plain requests to this origin are sent to, as such; https ones are sent through a tunnel to the
+    /// origin itself.
+    pub(super) fn plain_proxy(&self, endpoint: &Endpoint) -> Option<&Proxy> {
+        self.proxy_for(endpoint).filter(|_| !endpoint.https)
     }
 
-    async fn open(&self, host: &str, port: u16) -> Result<TcpStream, ConnectError> {
-        let addresses = self.addresses(host, port).await?;
-        let mut last_error = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
-        for address in addresses {
-            match TcpStream::connect(address).await {
-                Ok(stream) => return Ok(stream),
-                Err(error) => last_error = error,
+    /// A connection on which requests for this origin can be sent.
+    pub(super) async fn connect(&self, endpoint: &Endpoint) -> Result<Stream, ConnectError> {
+        let Endpoint { https, host, port } = endpoint;
+        let stream = match self.proxy_for(endpoint) {
+            None => {
+                let opening = async { open(&self.names.of_origin(host, *port).await?).await };
+                self.in_time(opening).await?
             }
-        }
-        Err(ConnectError::Connect(last_error))
-    }
-
-    /// Addresses that may be connected to; an error if there were some and all of them are refused.
-    async fn addresses(&self, host: &str, port: u16) -> Result<Vec<SocketAddr>, ConnectError> {
-        let literal = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>().ok();
-        let found: Vec<SocketAddr> = match (self.overrides.get(host), literal) {
-            (Some(address), _) => vec![*address],
-            (None, Some(address)) => vec![SocketAddr::new(address, port)],
-            (None, None) => {
-                tokio::net::lookup_host((host, port)).await.map_err(ConnectError::Resolve)?.collect()
+            Some(proxy) => {
+                self.names.check_literal(host)?;
+                let mut stream = self.reach(proxy).await?;
+                if *https {
+                    let tunnel = proxy.tunnel(&mut stream, host, *port);
+                    timeout(self.connect_timeout, tunnel).await.map_err(|_| ProxyError::TimedOut)??;
+                }
+                stream
             }
         };
-        let had_some = !found.is_empty();
-        let allowed: Vec<SocketAddr> = found
-            .into_iter()
-            .filter(|address| self.allow_private_targets || is_public(address.ip()))
-            .collect();
-        if had_some && allowed.is_empty() { Err(ConnectError::PrivateTarget) } else { Ok(allowed) }
+        if *https { self.with_tls(stream, host).await } else { Ok(stream) }
+    }
+
+    fn proxy_for(&self, endpoint: &Endpoint) -> Option<&Proxy> {
+        self.proxy.as_ref().filter(|proxy| !proxy.spares(&endpoint.host))
+    }
+
+    /// A connection to the proxy. Whatever goes wrong is said of the proxy.
+    async fn reach(&self, proxy: &Proxy) -> Result<Stream, ProxyError> {
+        let opening = async { open(&self.names.of_any(&proxy.host, proxy.port).await?).await };
+        let secured = async {
+            let stream = self.in_time(opening).await?;
+            if proxy.https { self.with_tls(stream, &proxy.host).await } else { Ok(stream) }
+        };
+        secured.await.map_err(|error| match error {
+            ConnectError::TimedOut => ProxyError::TimedOut,
+            ConnectError::Connect(error) => ProxyError::Connect(error),
+            error => ProxyError::Unreachable(chain(&error)),
+        })
+    }
+
+    async fn with_tls(&self, stream: Stream, host: &str) -> Result<Stream, ConnectError> {
+        let tls = TlsConnector::from(self.roots.present().ok_or(ConnectError::NoRoots)?);
+        let host = host.trim_start_matches('[').trim_end_matches(']').to_owned();
+        let name = rustls::pki_types::ServerName::try_from(host).map_err(|_| ConnectError::BadUri)?;
+        let handshake = async { tls.connect(name, stream).await.map_err(ConnectError::Connect) };
+        Ok(Stream::Tls(Box::new(self.in_time(handshake).await?)))
+    }
+
+    async fn in_time<Output>(
+        &self,
+        step: impl Future<Output = Result<Output, ConnectError>>,
+    ) -> Result<Output, ConnectError> {
+        timeout(self.connect_timeout, step).await.map_err(|_| ConnectError::TimedOut)?
     }
 }
 
-impl tower::Service<Uri> for Connector {
-    type Response = TokioIo<Stream>;
-    type Error = ConnectError;
-    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, ConnectError>> + Send>>;
-
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), ConnectError>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn call(&mut self, uri: Uri) -> Self::Future {
-        let connector = self.clone();
-        Box::pin(async move { connector.connect(uri).await.map(TokioIo::new) })
-    }
-}
-
-/// A connection with or without TLS.
-pub(super) enum Stream {
-    Plain(TcpStream),
-    Tls(Box<TlsStream<TcpStream>>),
-}
-
-impl Connection for Stream {
-    fn connected(&self) -> Connected {
-        Connected::new()
-    }
-}
-
-impl AsyncRead for Stream {
-    fn poll_read(
-        self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Self::Plain(stream) => Pin::new(stream).poll_read(context, buffer),
-            Self::Tls(stream) => Pin::new(stream).poll_read(context, buffer),
+/// The first of the addresses that answers.
+async fn open(addresses: &[SocketAddr]) -> Result<Stream, ConnectError> {
+    let mut last_error = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
+    for address in addresses {
+        match TcpStream::connect(address).await {
+            Ok(stream) => {
+                stream.set_nodelay(true).map_err(ConnectError::Connect)?;
+                return Ok(Stream::Plain(stream));
+            }
+            Err(error) => last_error = error,
         }
     }
-}
-
-impl AsyncWrite for Stream {
-    fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        match self.get_mut() {
-            Self::Plain(stream) => Pin::new(stream).poll_write(context, bytes),
-            Self::Tls(stream) => Pin::new(stream).poll_write(context, bytes),
-        }
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Self::Plain(stream) => Pin::new(stream).poll_flush(context),
-            Self::Tls(stream) => Pin::new(stream).poll_flush(context),
-        }
-    }
-
-    fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Self::Plain(stream) => Pin::new(stream).poll_shutdown(context),
-            Self::Tls(stream) => Pin::new(stream).poll_shutdown(context),
-        }
-    }
+    Err(ConnectError::Connect(last_error))
 }

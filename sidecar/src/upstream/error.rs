@@ -27,6 +27,12 @@ pub enum UpstreamError {
         /// The chain of causes as text.
         reason: String,
     },
+    /// No way through the proxy.
+    #[error("unable to go through the proxy of upstream.proxy: {reason}")]
+    Proxy {
+        /// The chain of causes as text, without credentials.
+        reason: String,
+    },
     /// The address is not a public one.
     #[error("the origin's address is private or loopback, set content.allowPrivateTargets if that is wanted")]
     PrivateTarget,
@@ -70,9 +76,11 @@ impl UpstreamError {
             Self::OutsideContent { .. } => StatusCode::RANGE_NOT_SATISFIABLE,
             Self::TimedOut => StatusCode::GATEWAY_TIMEOUT,
             Self::PrivateTarget => StatusCode::FORBIDDEN,
-            Self::Unreachable { .. } | Self::Redirect { .. } | Self::Protocol { .. } | Self::WrongLength => {
-                StatusCode::BAD_GATEWAY
-            }
+            Self::Unreachable { .. }
+            | Self::Proxy { .. }
+            | Self::Redirect { .. }
+            | Self::Protocol { .. }
+            | Self::WrongLength => StatusCode::BAD_GATEWAY,
             Self::Changed | Self::NoRoom => StatusCode::SERVICE_UNAVAILABLE,
         }
     }
@@ -82,7 +90,11 @@ impl UpstreamError {
     pub(crate) fn is_temporary(&self) -> bool {
         match self {
             Self::Status { status } => status.is_server_error() || matches!(status.as_u16(), 408 | 425 | 429),
-            Self::TimedOut | Self::Unreachable { .. } | Self::WrongLength | Self::Protocol { .. } => true,
+            Self::TimedOut
+            | Self::Unreachable { .. }
+            | Self::Proxy { .. }
+            | Self::WrongLength
+            | Self::Protocol { .. } => true,
             Self::OutsideContent { .. }
             | Self::PrivateTarget
             | Self::Redirect { .. }
@@ -99,6 +111,7 @@ impl UpstreamError {
             Self::OutsideContent { .. } => "outside_content",
             Self::TimedOut => "timed_out",
             Self::Unreachable { .. } => "unreachable",
+            Self::Proxy { .. } => "proxy",
             Self::PrivateTarget => "private_target",
             Self::Redirect { .. } => "redirect",
             Self::Protocol { .. } => "protocol",

@@ -1,7 +1,13 @@
-//! Root certificates for https origins: the bundle of the system or the image, and `upstream.caFile` beside it.
+//! Root certificates for https: the bundle of the system or the image, and `upstream.caFile` beside it, which is read again
+//! when it changes. A new file that can't be used leaves what was read before in use and is logged once.
 
-use std::{path::Path, sync::Arc};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
+use parking_lot::RwLock;
 use rustls::{
     ClientConfig, RootCertStore,
     pki_types::{CertificateDer, pem::PemObject},
@@ -10,18 +16,95 @@ use rustls::{
 /// Where bundles are found, first hit wins.
 const BUNDLES: [&str; 3] =
     ["/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/cert.pem"];
+/// How often the file is looked at.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
 
-/// A client configuration; `None` = there are no roots at all, so no https origin can be verified.
-pub(super) fn client_config(ca_file: Option<&Path>) -> Option<Arc<ClientConfig>> {
+/// The present roots.
+#[derive(Debug)]
+pub(super) struct Roots {
+    ca_file: Option<PathBuf>,
+    present: RwLock<Present>,
+}
+
+#[derive(Debug)]
+struct Present {
+    /// `None` = there are no roots at all, so no https origin can be verified.
+    config: Option<Arc<ClientConfig>>,
+    /// What the file held when it was looked at last; `None` = it could not be read.
+    contents: Option<Vec<u8>>,
+}
+
+impl Roots {
+    /// Reads what there is. A file that can't be used is logged and otherwise as if it were not configured.
+    pub(super) fn read(ca_file: Option<&Path>) -> Arc<Self> {
+        let contents = ca_file.and_then(|path| std::fs::read(path).ok());
+        let own = ca_file.map_or_else(|| Ok(Vec::new()), |path| certificates(path, contents.as_deref()));
+        let own = own.unwrap_or_else(|problem| {
+            tracing::warn!(problem, "upstream.caFile can't be used, check the file");
+            Vec::new()
+        });
+        let present = RwLock::new(Present { config: client_config(own), contents });
+        Arc::new(Self { ca_file: ca_file.map(Path::to_owned), present })
+    }
+
+    /// For a new connection.
+    pub(super) fn present(&self) -> Option<Arc<ClientConfig>> {
+        self.present.read().config.clone()
+    }
+
+    /// Looks at the file again and again; ends at once when there is none.
+    pub(super) async fn follow(self: Arc<Self>) {
+        if self.ca_file.is_none() {
+            return;
+        }
+        let mut look = tokio::time::interval(LOOK_EVERY);
+        look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            look.tick().await;
+            let roots = self.clone();
+            let _ = tokio::task::spawn_blocking(move || roots.look()).await;
+        }
+    }
+
+    fn look(&self) {
+        let Some(path) = &self.ca_file else { return };
+        let contents = std::fs::read(path).ok();
+        if contents == self.present.read().contents {
+            return;
+        }
+        match certificates(path, contents.as_deref()) {
+            Ok(own) => {
+                *self.present.write() = Present { config: client_config(own), contents };
+                tracing::info!(path = %path.display(), "upstream.caFile was read again");
+            }
+            Err(problem) => {
+                // Remembered, so that one broken file is logged once and not every second.
+                self.present.write().contents = contents;
+                tracing::warn!(problem, "a new upstream.caFile can't be used, the old one stays in use");
+            }
+        }
+    }
+}
+
+/// The certificates of a file; an explanation if it is broken anywhere or none of them can be used.
+fn certificates(path: &Path, contents: Option<&[u8]>) -> Result<Vec<CertificateDer<'static>>, String> {
+    let path = path.display();
+    let contents = contents.ok_or_else(|| format!("unable to read {path}"))?;
+    let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(contents).collect();
+    let found = found.map_err(|error| format!("{path} is not a PEM file: {error}"))?;
+    let (usable, _) = RootCertStore::empty().add_parsable_certificates(found.iter().cloned());
+    if usable == 0 { Err(format!("no usable certificate stands in {path}")) } else { Ok(found) }
+}
+
+/// A client configuration by the system's bundle and these.
+fn client_config(own: Vec<CertificateDer<'static>>) -> Option<Arc<ClientConfig>> {
     let mut roots = RootCertStore::empty();
     let from_environment = std::env::var_os("SSL_CERT_FILE");
     let bundles = from_environment.iter().map(Path::new).chain(BUNDLES.iter().map(Path::new));
     if let Some(bundle) = bundles.into_iter().find(|path| path.exists()) {
-        add(&mut roots, bundle);
+        add_bundle(&mut roots, bundle);
     }
-    if let Some(path) = ca_file {
-        add(&mut roots, path);
-    }
+    roots.add_parsable_certificates(own);
     if roots.is_empty() {
         return None;
     }
@@ -32,7 +115,7 @@ pub(super) fn client_config(ca_file: Option<&Path>) -> Option<Arc<ClientConfig>>
     Some(Arc::new(config))
 }
 
-fn add(roots: &mut RootCertStore, path: &Path) {
+fn add_bundle(roots: &mut RootCertStore, path: &Path) {
     match CertificateDer::pem_file_iter(path) {
         Ok(certificates) => {
             let (added, ignored) = roots.add_parsable_certificates(certificates.filter_map(Result::ok));

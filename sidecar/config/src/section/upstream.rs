@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf};
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, de::Error};
 use url::Url;
 
 /// How origins are reached.
@@ -12,15 +12,21 @@ pub struct Upstream {
     /// Host name to address and port, like `curl --resolve`: content, metadata and redirects alike. The address is
     /// checked against `content.allowPrivateTargets` like any other.
     pub resolve: BTreeMap<String, SocketAddr>,
-    /// DNS servers. Empty = those of the system.
+    /// DNS servers, asked instead of the system's; its hosts file and search domains are left out too. Answers are kept
+    /// for their time to live. Empty = the system's way.
     pub resolvers: Vec<SocketAddr>,
-    /// HTTP proxy.
+    /// `http://` or `https://` URL of a proxy, with `user:password@` where it wants that. http origins are asked in absolute
+    /// form, https ones through CONNECT. It is the proxy that resolves the origins' names: `resolve` and `resolvers` only
+    /// count for its own name, and `content.allowPrivateTargets` can only refuse hosts that are addresses themselves, so
+    /// the proxy must keep origins with private addresses away. Its own address may be private.
+    #[serde(deserialize_with = "proxy_url")]
     pub proxy: Option<Url>,
-    /// Host patterns that are reached without the proxy.
+    /// Host patterns (`name`, `*.name`) and IP addresses that are reached without the proxy.
     pub no_proxy: Vec<String>,
-    /// PEM file of roots for HTTPS origins, added to the built-in ones.
+    /// PEM file of roots for HTTPS origins, added to the built-in ones. Read again when it changes.
     pub ca_file: Option<PathBuf>,
-    /// Connections to one origin at once.
+    /// Connections to one host at once, idle ones included. A request for one more waits for its turn within the time to
+    /// the first byte.
     pub max_connections_per_origin: u32,
     /// How long an origin may take.
     pub timeouts: UpstreamTimeouts,
@@ -38,6 +44,13 @@ impl Default for Upstream {
             timeouts: UpstreamTimeouts::default(),
         }
     }
+}
+
+/// Like the usual way, but what can't be read isn't repeated in the message: it may hold a password.
+fn proxy_url<'text, Source: Deserializer<'text>>(source: Source) -> Result<Option<Url>, Source::Error> {
+    let text = Option::<String>::deserialize(source)?;
+    let url = text.map(|text| Url::parse(&text)).transpose();
+    url.map_err(|error| Error::custom(format!("{error}: write a URL such as http://proxy.example:3128")))
 }
 
 /// How long an origin may take. Clients leave a cache for 15 minutes after 20 s of silence and want a first byte or a 5xx

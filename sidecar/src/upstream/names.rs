@@ -1,0 +1,111 @@
+//! From names to addresses: `upstream.resolve` first, then the DNS servers of `upstream.resolvers`, or the system's where
+//! there are none. Every address of an origin is checked here, whichever way it was found.
+
+use std::{
+    collections::BTreeMap,
+    io,
+    net::{IpAddr, SocketAddr},
+    time::Duration,
+};
+
+use hickory_resolver::{
+    TokioResolver,
+    config::{
+        ConnectionConfig, LookupIpStrategy, NameServerConfig, ResolveHosts, ResolverConfig, ResolverOpts,
+    },
+    net::runtime::TokioRuntimeProvider,
+};
+
+use super::{address::is_public, connector::ConnectError};
+
+/// How names are resolved.
+pub(super) struct Names {
+    overrides: BTreeMap<String, SocketAddr>,
+    /// `None` = the system's.
+    resolver: Option<TokioResolver>,
+    allow_private_targets: bool,
+}
+
+impl Names {
+    pub(super) fn new(config: &connected_cache_config::Config) -> Self {
+        let upstream = &config.upstream;
+        let lower = |(host, address): (&String, &SocketAddr)| (host.to_ascii_lowercase(), *address);
+        let patience = Duration::from_secs(upstream.timeouts.connect_seconds);
+        Self {
+            overrides: upstream.resolve.iter().map(lower).collect(),
+            resolver: (!upstream.resolvers.is_empty()).then(|| resolver(&upstream.resolvers, patience)),
+            allow_private_targets: config.content.allow_private_targets,
+        }
+    }
+
+    /// Addresses of an origin that may be connected to; an error if there were some and all of them are refused.
+    pub(super) async fn of_origin(&self, host: &str, port: u16) -> Result<Vec<SocketAddr>, ConnectError> {
+        let found = self.of_any(host, port).await?;
+        let had_some = !found.is_empty();
+        let allowed: Vec<SocketAddr> =
+            found.into_iter().filter(|address| self.is_allowed(address.ip())).collect();
+        if had_some && allowed.is_empty() { Err(ConnectError::PrivateTarget) } else { Ok(allowed) }
+    }
+
+    /// Addresses of whatever the administrator named, such as the proxy: any may be connected to.
+    pub(super) async fn of_any(&self, host: &str, port: u16) -> Result<Vec<SocketAddr>, ConnectError> {
+        if let Some(address) = self.overrides.get(host) {
+            return Ok(vec![*address]);
+        }
+        if let Some(address) = literal(host) {
+            return Ok(vec![SocketAddr::new(address, port)]);
+        }
+        let Some(resolver) = &self.resolver else {
+            let found = tokio::net::lookup_host((host, port)).await.map_err(ConnectError::Resolve)?;
+            return Ok(found.collect());
+        };
+        // With the root's dot: no search domain is tried.
+        let found = resolver.lookup_ip(format!("{host}.")).await;
+        let found = found.map_err(|error| ConnectError::Resolve(io::Error::other(error)))?;
+        Ok(found.iter().map(|address| SocketAddr::new(address, port)).collect())
+    }
+
+    /// Refuses a host that is itself an address and not a public one: all that can be said where another resolves.
+    pub(super) fn check_literal(&self, host: &str) -> Result<(), ConnectError> {
+        match literal(host) {
+            Some(address) if !self.is_allowed(address) => Err(ConnectError::PrivateTarget),
+            _ => Ok(()),
+        }
+    }
+
+    fn is_allowed(&self, address: IpAddr) -> bool {
+        self.allow_private_targets || is_public(address)
+    }
+}
+
+/// The address that a host of a URL is, if it is one; IPv6 stands there in brackets.
+pub(super) fn literal(host: &str) -> Option<IpAddr> {
+    host.trim_start_matches('[').trim_end_matches(']').parse().ok()
+}
+
+/// Asks these servers and nothing else: no file of hosts, no search domains. Answers are kept for their time to live.
+fn resolver(servers: &[SocketAddr], patience: Duration) -> TokioResolver {
+    let at_port = |mut connection: ConnectionConfig, port| {
+        connection.port = port;
+        connection
+    };
+    let server = |address: &SocketAddr| {
+        let mut server = NameServerConfig::udp_and_tcp(address.ip());
+        server.connections = vec![
+            at_port(ConnectionConfig::udp(), address.port()),
+            at_port(ConnectionConfig::tcp(), address.port()),
+        ];
+        server
+    };
+    let config = ResolverConfig::from_name_servers(servers.iter().map(server).collect());
+    let mut options = ResolverOpts::default();
+    options.use_hosts_file = ResolveHosts::Never;
+    options.ip_strategy = LookupIpStrategy::Ipv4AndIpv6;
+    // Room for a second try within the time to a connection.
+    options.timeout = patience / 2;
+    options.attempts = 1;
+    TokioResolver::builder_with_config(config, TokioRuntimeProvider::default())
+        .with_options(options)
+        .build()
+        .expect("only a resolver with TLS has something to load")
+}
