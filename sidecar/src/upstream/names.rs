@@ -109,3 +109,26 @@ fn resolver(servers: &[SocketAddr], patience: Duration) -> TokioResolver {
         .build()
         .expect("only a resolver with TLS has something to load")
 }
+
+#[cfg(test)]
+mod tests {
+    use connected_cache_config::Config;
+
+    use super::*;
+
+    #[test]
+    fn a_host_that_is_a_private_address_is_refused_unless_allowed() {
+        let mut config = Config::default();
+        for host in ["10.0.0.1", "127.0.0.1", "[::1]", "[fd00::1]", "169.254.169.254"] {
+            config.content.allow_private_targets = false;
+            let refused = Names::new(&config).check_literal(host);
+            assert!(matches!(refused, Err(ConnectError::PrivateTarget)), "{host}");
+            config.content.allow_private_targets = true;
+            assert!(Names::new(&config).check_literal(host).is_ok(), "{host}");
+        }
+        config.content.allow_private_targets = false;
+        for host in ["8.8.8.8", "[2606:4700::1]", "origin.example"] {
+            assert!(Names::new(&config).check_literal(host).is_ok(), "{host}");
+        }
+    }
+}

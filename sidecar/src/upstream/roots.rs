@@ -126,3 +126,50 @@ fn add_bundle(roots: &mut RootCertStore, path: &Path) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+
+    use super::*;
+
+    fn authority() -> String {
+        let mut parameters = CertificateParams::new(Vec::new()).unwrap();
+        parameters.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        CertifiedIssuer::self_signed(parameters, KeyPair::generate().unwrap()).unwrap().pem()
+    }
+
+    #[test]
+    fn a_broken_or_missing_file_leaves_the_old_roots_in_use() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("ca.pem");
+        std::fs::write(&path, authority()).unwrap();
+        let roots = Roots::read(Some(&path));
+        let first = roots.present().unwrap();
+        let is_first = || Arc::ptr_eq(&first, &roots.present().unwrap());
+        let half = &authority()[..100];
+        for broken in ["", "no certificate", half] {
+            std::fs::write(&path, broken).unwrap();
+            roots.look();
+            assert!(is_first(), "{broken}");
+        }
+        std::fs::remove_file(&path).unwrap();
+        roots.look();
+        assert!(is_first());
+        std::fs::write(&path, authority()).unwrap();
+        roots.look();
+        assert!(!is_first());
+    }
+
+    #[test]
+    fn a_file_that_comes_later_is_read_then() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("ca.pem");
+        let roots = Roots::read(Some(&path));
+        let before = roots.present();
+        std::fs::write(&path, authority()).unwrap();
+        roots.look();
+        let after = roots.present().unwrap();
+        assert!(before.is_none_or(|before| !Arc::ptr_eq(&before, &after)));
+    }
+}

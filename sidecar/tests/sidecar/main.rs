@@ -15,5 +15,6 @@ mod https;
 mod limits;
 mod origins;
 mod ranges;
+mod upstream;
 mod volumes;
 mod wire;

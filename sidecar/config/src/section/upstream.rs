@@ -71,3 +71,30 @@ impl Default for UpstreamTimeouts {
         Self { connect_seconds: 3, first_byte_seconds: 8, idle_seconds: 8 }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::Config;
+
+    #[test]
+    fn a_proxy_that_can_t_be_used_is_named_without_its_password() {
+        for url in
+            ["user:secret@proxy:80", "http://user:secret@", "http://u:secret@p/path", "ftp://u:secret@p"]
+        {
+            let error =
+                Config::from_yaml(&format!("upstream: {{proxy: \"{url}\"}}")).unwrap_err().to_string();
+            assert!(error.contains("upstream.proxy") && !error.contains("secret"), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_proxy_with_its_exceptions_is_read() {
+        let text =
+            "upstream: {proxy: \"http://u:p@10.0.0.1:3128\", noProxy: [\"*.lan\", 10.0.0.2, \"fd00::1\"]}";
+        let upstream = Config::from_yaml(text).unwrap().upstream;
+        assert_eq!(upstream.proxy.unwrap().port(), Some(3128));
+        assert_eq!(upstream.no_proxy.len(), 3);
+        assert!(Config::from_yaml("upstream: {noProxy: [\"http://host\"]}").is_err());
+        assert!(Config::from_yaml("upstream: {resolvers: [\"10.0.0.1:0\"]}").is_err());
+    }
+}

@@ -1,0 +1,9 @@
+//! The way to origins: through a proxy, by own DNS servers, over few connections, and over TLS.
+
+mod forward_proxy;
+mod front;
+mod limit;
+mod name_server;
+mod proxy;
+mod resolvers;
+mod secure;
