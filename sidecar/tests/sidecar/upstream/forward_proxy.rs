@@ -84,7 +84,10 @@ async fn serve(
         let (method, path) = (scheme.split(' ').next()?, &rest[rest.find('/')?..]);
         let mut request = format!("{method} {path}\r\nConnection: close\r\n");
         let passed_on = head.lines.iter().filter(|line| !line.to_lowercase().starts_with("proxy-"));
-        passed_on.for_each(|line| request.push_str(&format!("{line}\r\n")));
+        for line in passed_on {
+            request.push_str(line);
+            request.push_str("\r\n");
+        }
         request.push_str("\r\n");
         server.write_all(request.as_bytes()).await.ok()?;
     }

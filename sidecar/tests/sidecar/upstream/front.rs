@@ -71,11 +71,12 @@ async fn accept(listener: TcpListener, origin: SocketAddr, state: Arc<Mutex<Stat
             let passing = async {
                 match certificate {
                     None => pass(client, origin).await,
-                    Some(certificate) => match TlsAcceptor::from(certificate).accept(client).await {
-                        Ok(client) => pass(client, origin).await,
-                        // The sidecar does not trust the certificate.
-                        Err(_) => {}
-                    },
+                    // Fails when the sidecar does not trust the certificate.
+                    Some(certificate) => {
+                        if let Ok(client) = TlsAcceptor::from(certificate).accept(client).await {
+                            pass(client, origin).await;
+                        }
+                    }
                 }
             };
             tokio::select! {
