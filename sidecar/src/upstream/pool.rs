@@ -122,7 +122,7 @@ impl Pool {
                 }
                 Ok(response) => return Ok((response, lease)),
                 // Closed by the other side while it was idle; a GET may be asked again (RFC 9110 9.2.2).
-                Err(error) if is_reused && (error.is_canceled() || error.is_incomplete_message()) => {
+                Err(error) if is_reused && is_broken_connection(&error) => {
                     turn = lease.give_up().await.ok_or_else(|| unreachable(&error))?;
                 }
                 Err(error) => return Err(unreachable(&error)),
@@ -253,6 +253,12 @@ fn request(
     fields.extend(headers.clone());
     fields.extend(authorization.map(|value| (header::PROXY_AUTHORIZATION, value.clone())));
     request
+}
+
+/// The connection ended, by a proper end or a reset, before there was an answer.
+fn is_broken_connection(error: &hyper::Error) -> bool {
+    let is_io = std::error::Error::source(error).is_some_and(<dyn std::error::Error>::is::<std::io::Error>);
+    error.is_canceled() || error.is_incomplete_message() || is_io
 }
 
 fn unreachable(error: &hyper::Error) -> UpstreamError {

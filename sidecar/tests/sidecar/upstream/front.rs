@@ -71,7 +71,7 @@ async fn accept(listener: TcpListener, origin: SocketAddr, state: Arc<Mutex<Stat
             let passing = async {
                 match certificate {
                     None => pass(client, origin).await,
-                    // Fails when the sidecar does not trust the certificate.
+                    // One that the sidecar does not trust ends here.
                     Some(certificate) => {
                         if let Ok(client) = TlsAcceptor::from(certificate).accept(client).await {
                             pass(client, origin).await;

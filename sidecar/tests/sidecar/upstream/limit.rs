@@ -73,7 +73,7 @@ async fn with_room_for_all_each_object_has_a_connection() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn who_waits_in_vain_is_504_and_what_failed_makes_room() {
-    let mut setup = Setup::start_with(|config| {
+    let setup = Setup::start_with(|config| {
         config.upstream.max_connections_per_origin = 1;
         config.upstream.timeouts.connect_seconds = 1;
         config.upstream.timeouts.first_byte_seconds = 1;
@@ -81,20 +81,20 @@ async fn who_waits_in_vain_is_504_and_what_failed_makes_room() {
     .await;
     setup.origin.put("/held", &Content::new(MIB, 1));
     setup.origin.set_fault("/held", Some(Fault::GateAfter(1000)));
-    setup.origin.put("/f", &Content::new(10, 1));
+    setup.origin.put("/waits", &Content::new(10, 1));
     let mut holder = setup.connect().await;
     holder.request("GET", &format!("/held?cacheHostOrigin={HOST}"), &[]).await;
     holder.wait_for_body(1000).await;
-    assert_eq!(setup.get("/f", &[]).await.status, 504);
+    assert_eq!(setup.get("/waits", &[]).await.status, 504);
     assert_eq!(setup.origin.seen().len(), 1, "only the one was asked for");
     setup.origin.open_gate();
+    setup.origin.put("/f", &Content::new(10, 1));
     assert_eq!(setup.get("/f", &[]).await.status, 200);
     // A request that gets no answer gives its place back too.
     setup.origin.set_fault("/silent", Some(Fault::Silence));
     assert_eq!(setup.get("/silent", &[]).await.status, 504);
     setup.origin.put("/g", &Content::new(10, 1));
     assert_eq!(setup.get("/g", &[]).await.status, 200);
-    setup.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -103,7 +103,8 @@ async fn a_connection_that_the_origin_ended_meanwhile_costs_nobody_an_error() {
     for number in 0..20 {
         let path = format!("/{number}");
         setup.origin.put(&path, &Content::new(10, number));
-        assert_eq!(setup.get(&path, &[]).await.status, 200, "{number}");
+        let reply = setup.get(&path, &[]).await;
+        assert_eq!(reply.status, 200, "{number}: {}", reply.text());
         front.cut();
     }
     assert!(front.most() <= 2);
