@@ -189,7 +189,7 @@ impl Catalog {
             return Err(OpenError::NotShared);
         }
         let Some(object) = self.known(request.key).await else {
-            return self.opening(request, None).await;
+            return self.open_unknown(request).await;
         };
         let as_it_is = |freshly| Opened { object: object.clone(), first: None, collapsed: false, freshly };
         match object.head().freshness.use_at(now_seconds(), self.shared.stale) {
@@ -206,6 +206,18 @@ impl Catalog {
                 }
                 other => other,
             },
+        }
+    }
+
+    /// Opens by a fetch. Whoever joined a fetch for bytes that turned out to lie beyond the end asks by itself then, because
+    /// the one that failed was not its own.
+    async fn open_unknown(&self, request: &OpenRequest<'_>) -> Result<Opened, OpenError> {
+        loop {
+            match self.opening(request, None).await {
+                Err(OpenError::Upstream(UpstreamError::OutsideContent { total }))
+                    if request.offset < total => {}
+                other => return other,
+            }
         }
     }
 
@@ -436,7 +448,12 @@ impl Catalog {
         }
         fill.finish(Ok(()));
         match self.keep(object, piece, fill).await {
-            Ok(()) | Err(FillError::Present) => fill.release(),
+            // Who still reads along goes on from the store, and could fetch the piece again if it were evicted by then; content
+            // that can't be told from another state of itself can't be continued, so its bytes stay with their readers.
+            Ok(()) | Err(FillError::Present) if object.generation().agrees_with(object.generation()) => {
+                fill.release();
+            }
+            Ok(()) | Err(FillError::Present) => {}
             Err(error) => {
                 self.shared.counters.pieces_passed_through.fetch_add(1, Ordering::Relaxed);
                 tracing::debug!(object = %object.key(), piece = piece.number(), %error, "a piece was passed through");

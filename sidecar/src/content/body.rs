@@ -45,7 +45,7 @@ impl Meter {
         let stream = stream::try_unfold(body, |mut body| async move {
             Ok(body.next().await?.map(|bytes| ((bytes, Source::Origin), body)))
         });
-        Body::new(ContentBody { stream: stream.boxed(), remaining, meter: self })
+        Body::new(ContentBody { stream: stream.boxed(), remaining, meter: self, failure: None })
     }
 
     fn is_mapped(&self) -> bool {
@@ -83,7 +83,12 @@ impl BodyPlan {
         let stream = stream::try_unfold(reader, |mut reader| async move {
             Ok(reader.next_bytes().await?.map(|bytes| (bytes, reader)))
         });
-        Body::new(ContentBody { stream: stream.boxed(), remaining: range.length(), meter: self.meter })
+        Body::new(ContentBody {
+            stream: stream.boxed(),
+            remaining: range.length(),
+            meter: self.meter,
+            failure: None,
+        })
     }
 }
 
@@ -196,6 +201,7 @@ struct ContentBody {
     stream: Chunks,
     remaining: u64,
     meter: Meter,
+    failure: Option<UpstreamError>,
 }
 
 impl http_body::Body for ContentBody {
@@ -207,12 +213,19 @@ impl http_body::Body for ContentBody {
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, io::Error>>> {
         let body = self.get_mut();
+        if let Some(error) = body.failure.take() {
+            tracing::info!(%error, "a transfer was cut because its bytes could not be had");
+            return Poll::Ready(Some(Err(io::Error::other(error))));
+        }
         match body.stream.as_mut().poll_next(context) {
             Poll::Pending => Poll::Pending,
             Poll::Ready(None) => Poll::Ready(None),
             Poll::Ready(Some(Err(error))) => {
-                tracing::info!(%error, "a transfer was cut because its bytes could not be had");
-                Poll::Ready(Some(Err(io::Error::other(error))))
+                // On an error hyper drops what it has not sent yet, perhaps even the head. It sends that when a body has
+                // nothing for it, so the error waits for one more turn.
+                body.failure = Some(error);
+                context.waker().wake_by_ref();
+                Poll::Pending
             }
             Poll::Ready(Some(Ok((bytes, source)))) => {
                 body.remaining = body.remaining.saturating_sub(bytes.len() as u64);

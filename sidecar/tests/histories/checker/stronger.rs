@@ -27,14 +27,14 @@ pub(crate) enum Check {
 
 /// On or off. Turning one on is all that has to be done once the cache complies.
 const CHECKS: [(Check, bool); 8] = [
-    (Check::NeverStored, false),
-    (Check::NoCacheIsRevalidated, false),
-    (Check::StaleIsRevalidated, false),
+    (Check::NeverStored, true),
+    (Check::NoCacheIsRevalidated, true),
+    (Check::StaleIsRevalidated, true),
     (Check::NeverGoesBack, true),
     (Check::FreshContentNeedsNoOrigin, true),
-    (Check::NamelessContentIsWhole, false),
-    (Check::EveryReplyHasAHead, false),
-    (Check::RangesOfOthersDoNotMatter, false),
+    (Check::NamelessContentIsWhole, true),
+    (Check::EveryReplyHasAHead, true),
+    (Check::RangesOfOthersDoNotMatter, true),
 ];
 
 pub(crate) fn is_in_force(check: Check) -> bool {
