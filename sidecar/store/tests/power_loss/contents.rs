@@ -15,9 +15,10 @@ pub(crate) fn bytes(key: &str, generation: u64, piece: usize, length: usize) -> 
     bytes
 }
 
-/// The generation that an object carries in its attributes.
+/// The generation that an object carries in its attributes, as their first word.
 pub(crate) fn generation(object: &Object) -> Option<u64> {
-    String::from_utf8(object.record().ok()??.attributes).ok()?.parse().ok()
+    let attributes = String::from_utf8(object.record().ok()??.attributes).ok()?;
+    attributes.split(' ').next()?.parse().ok()
 }
 
 /// Stores a piece in parts of this size.

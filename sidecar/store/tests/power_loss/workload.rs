@@ -56,7 +56,8 @@ impl<'a> Workload<'a> {
                 13 => self.abandon(),
                 14 => self.drop_piece(),
                 15 => self.hold(),
-                16 if self.random.chance(1, 3) => self.restart(),
+                16 => self.change_attributes(),
+                17 if self.random.chance(1, 3) => self.restart(),
                 _ => self.checkpoint(),
             }
         }
@@ -149,6 +150,15 @@ impl<'a> Workload<'a> {
         if let Some(object) = self.store().get(&key) {
             let piece = self.any_piece(&object);
             object.drop_piece(piece);
+        }
+    }
+
+    fn change_attributes(&mut self) {
+        let key = self.any_key();
+        if let Some(object) = self.store().get(&key) {
+            let generation = self.known[&object.number()].1;
+            let more = "x".repeat(self.random.below(10_000));
+            object.set_attributes(format!("{generation} {more}").into_bytes());
         }
     }
 
