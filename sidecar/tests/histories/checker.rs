@@ -57,6 +57,13 @@ pub(crate) struct Evidence<'a> {
     pub(crate) is_last: bool,
 }
 
+impl Evidence<'_> {
+    /// The cache has it all, fresh, and it is content that can be kept.
+    fn needs_no_origin(&self) -> bool {
+        self.is_kept && !content::has_nameless_pieces(self)
+    }
+}
+
 /// What a reply turned out to be.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Finding {
@@ -117,7 +124,7 @@ fn excused(reply: &Reply, evidence: &Evidence<'_>, finding: Finding) -> Result<F
     if reply.end == End::Cut {
         return Err("the text of an error is cut".to_owned());
     }
-    if evidence.is_kept && stronger::is_in_force(stronger::Check::FreshContentNeedsNoOrigin) {
+    if evidence.needs_no_origin() && stronger::is_in_force(stronger::Check::FreshContentNeedsNoOrigin) {
         return Err(
             "the content was delivered whole, is fresh and did not change: its origin does not matter"
                 .to_owned(),

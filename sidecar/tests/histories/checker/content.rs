@@ -103,11 +103,15 @@ fn keep_matching(
     ))
 }
 
-/// Two pieces of such content never agree, as long as the check is off.
-pub(super) fn is_in_nameless_pieces(evidence: &Evidence<'_>) -> bool {
+/// Several pieces without a validator: such content is passed on from one answer and never kept.
+pub(super) fn has_nameless_pieces(evidence: &Evidence<'_>) -> bool {
     evidence.object.validators.prove_nothing()
         && evidence.announced.iter().any(|announced| announced.label.total > PIECE)
-        && !stronger::is_in_force(stronger::Check::NamelessContentIsWhole)
+}
+
+/// Two pieces of such content never agree, as long as the check is off.
+pub(super) fn is_in_nameless_pieces(evidence: &Evidence<'_>) -> bool {
+    has_nameless_pieces(evidence) && !stronger::is_in_force(stronger::Check::NamelessContentIsWhole)
 }
 
 /// A short body needs an excuse: the origin, or a state that is not the present one any more.
@@ -115,7 +119,7 @@ fn check_cut(evidence: &Evidence<'_>, label: &Label) -> Result<(), String> {
     if is_in_nameless_pieces(evidence) {
         return Ok(());
     }
-    if evidence.is_kept && stronger::is_in_force(stronger::Check::FreshContentNeedsNoOrigin) {
+    if evidence.needs_no_origin() && stronger::is_in_force(stronger::Check::FreshContentNeedsNoOrigin) {
         return Err(
             "cut although the content was delivered whole before, is fresh and did not change".to_owned()
         );

@@ -176,7 +176,8 @@ fn send_body(bytes: &mut Vec<u8>, body: &[u8], fault: Option<Fault>) -> Then {
             bytes.extend_from_slice(up_to(count));
             return Then::Reset;
         }
-        Some(Fault::StallsAfter(count)) => {
+        // With nothing left to hold back there is nothing to stall.
+        Some(Fault::StallsAfter(count)) if count < body.len() => {
             bytes.extend_from_slice(up_to(count));
             return Then::Stall;
         }
