@@ -26,6 +26,8 @@ mod eviction;
 mod index;
 mod keeper;
 mod object;
+#[doc(hidden)]
+pub mod sample_index;
 mod store;
 mod volume;
 

@@ -1,8 +1,9 @@
-//! Developer commands: `cargo xtask demo | test | cluster | image | crds | chart`.
+//! Developer commands: `cargo xtask demo | test | bench | cluster | image | crds | chart`.
 //!
 //! One file per command. What they share stands in [`workspace`] (where things are), [`run`] (calling programs) and
 //! [`target`] (which cluster).
 
+mod bench;
 mod chart;
 mod cluster;
 mod crds;
@@ -31,6 +32,8 @@ enum Command {
     Demo(demo::Options),
     /// Runs every check, fast ones first, and ends by printing `N passed, N failed`.
     Test(test::Options),
+    /// Measures the sidecar beside nginx and varnish and prints how far it is from its goals.
+    Bench(bench::Options),
     /// The throwaway three-node Kubernetes cluster by itself.
     Cluster(cluster::Options),
     /// Builds the container images as OCI archives below the target folder.
@@ -46,6 +49,7 @@ async fn main() -> ExitCode {
     let outcome = match Arguments::parse().command {
         Command::Demo(options) => demo::main(options).await,
         Command::Test(options) => test::main(options).await,
+        Command::Bench(options) => bench::main(options).await,
         Command::Cluster(options) => cluster::main(options).await,
         Command::Image(options) => image::main(&options),
         Command::Crds(options) => crds::main(&options),

@@ -1,0 +1,259 @@
+//! The rows of the table: what is measured, and what is aimed at.
+
+use serde::Serialize;
+
+use crate::suite::Suite;
+
+/// One row.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub(crate) struct Goal {
+    /// What `--only` takes.
+    pub(crate) id: &'static str,
+    /// What is measured, and in relation to what.
+    pub(crate) what: &'static str,
+    pub(crate) aim: Aim,
+    pub(crate) unit: Unit,
+    #[serde(skip)]
+    pub(crate) suite: Suite,
+}
+
+/// What is aimed at.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) enum Aim {
+    AtLeast(f64),
+    AtMost(f64),
+    Exactly(f64),
+    /// Shown beside the others because it explains them.
+    None,
+}
+
+/// What a figure is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) enum Unit {
+    /// Ours through the other's.
+    Ratio,
+    Kibibytes,
+    Mebibytes,
+    Seconds,
+}
+
+impl Unit {
+    pub(crate) const fn suffix(self) -> &'static str {
+        match self {
+            Self::Ratio => "",
+            Self::Kibibytes => " KiB",
+            Self::Mebibytes => " MiB",
+            Self::Seconds => " s",
+        }
+    }
+}
+
+impl Aim {
+    pub(crate) fn is_reached(self, figure: f64) -> Option<bool> {
+        match self {
+            Self::AtLeast(aim) => Some(figure >= aim),
+            Self::AtMost(aim) => Some(figure <= aim),
+            // A count that is right gives the very number.
+            Self::Exactly(aim) => Some((figure - aim).abs() < f64::EPSILON),
+            Self::None => None,
+        }
+    }
+}
+
+const fn goal(id: &'static str, what: &'static str, aim: Aim, unit: Unit, suite: Suite) -> Goal {
+    Goal { id, what, aim, unit, suite }
+}
+
+use Aim::{AtLeast, AtMost, Exactly};
+use Unit::{Kibibytes, Mebibytes, Ratio, Seconds};
+
+/// Every row, in the order of the table.
+pub(crate) const GOALS: &[Goal] = &[
+    goal(
+        "hot-throughput",
+        "hot 1 MiB ranges, 16 connections: throughput / nginx",
+        AtLeast(1.05),
+        Ratio,
+        Suite::Hot,
+    ),
+    goal("hot-cpu", "hot 1 MiB ranges, 16 connections: CPU per GB / nginx", AtMost(0.95), Ratio, Suite::Hot),
+    goal(
+        "hot-cpu-varnish",
+        "hot 1 MiB ranges, 16 connections: CPU per GB / varnish",
+        AtMost(0.75),
+        Ratio,
+        Suite::Hot,
+    ),
+    goal(
+        "hot-256-cpu-varnish",
+        "hot 1 MiB ranges, 256 connections: CPU per GB / varnish",
+        AtMost(0.75),
+        Ratio,
+        Suite::Hot,
+    ),
+    goal(
+        "reread-throughput",
+        "hot 1 MiB ranges after both caches were re-read from disk: throughput / nginx",
+        AtLeast(1.0),
+        Ratio,
+        Suite::Cold,
+    ),
+    goal(
+        "cold-throughput",
+        "the re-reading itself, 1 MiB ranges from disk: throughput / nginx",
+        Aim::None,
+        Ratio,
+        Suite::Cold,
+    ),
+    goal(
+        "small-rate",
+        "4 KiB objects, 16 connections: requests per second / nginx",
+        AtLeast(1.5),
+        Ratio,
+        Suite::Small,
+    ),
+    goal(
+        "small-cpu",
+        "4 KiB objects, 16 connections: CPU per request / nginx",
+        AtMost(0.65),
+        Ratio,
+        Suite::Small,
+    ),
+    goal(
+        "small-5000-rate",
+        "4 KiB objects, 5,000 connections: requests per second / nginx",
+        AtLeast(1.1),
+        Ratio,
+        Suite::Small,
+    ),
+    goal(
+        "miss-throughput",
+        "miss, 8 clients, 1 MiB ranges, hashed: throughput / nginx",
+        AtLeast(1.6),
+        Ratio,
+        Suite::Miss,
+    ),
+    goal(
+        "miss-cpu",
+        "miss, 8 clients, 1 MiB ranges, hashed: CPU per GB / nginx",
+        AtMost(0.65),
+        Ratio,
+        Suite::Miss,
+    ),
+    goal(
+        "whole-miss",
+        "miss, whole object, one client, 1 Gbit/s link: speed / direct download",
+        AtLeast(0.95),
+        Ratio,
+        Suite::WholeMiss,
+    ),
+    goal(
+        "whole-miss-loopback",
+        "miss, whole object, one client, origin on loopback: speed / direct download",
+        Aim::None,
+        Ratio,
+        Suite::WholeMiss,
+    ),
+    goal(
+        "collapse-bytes",
+        "100 clients at once, 16 MiB object: origin body bytes / object",
+        Exactly(1.0),
+        Ratio,
+        Suite::Collapse,
+    ),
+    goal(
+        "collapse-requests",
+        "100 clients at once, 16 MiB object: origin requests / pieces",
+        Exactly(1.0),
+        Ratio,
+        Suite::Collapse,
+    ),
+    goal(
+        "collapse-time",
+        "100 clients at once, 16 MiB object: time / one direct download",
+        AtMost(1.05),
+        Ratio,
+        Suite::Collapse,
+    ),
+    goal(
+        "collapse-range",
+        "100 clients at once, one 1 MiB range: median latency / varnish",
+        AtMost(1.1),
+        Ratio,
+        Suite::Collapse,
+    ),
+    goal(
+        "group-commit",
+        "miss throughput with group commit / without sync",
+        AtLeast(0.9),
+        Ratio,
+        Suite::GroupCommit,
+    ),
+    goal(
+        "idle-memory",
+        "anonymous memory of an idle keep-alive connection",
+        AtMost(16.0),
+        Kibibytes,
+        Suite::Idle,
+    ),
+    goal("start-10k", "start with 1M pieces, 10,000 objects", AtMost(0.2), Seconds, Suite::Start),
+    goal("start-1m", "start with 1M pieces, 1M objects", AtMost(1.0), Seconds, Suite::Start),
+    goal("start-1m-memory", "resident memory after that start", AtMost(300.0), Mebibytes, Suite::Start),
+    goal(
+        "mixed-latency",
+        "p99 of hot 4 KiB requests while cold ranges are read / nginx aio threads",
+        AtMost(1.0),
+        Ratio,
+        Suite::Mixed,
+    ),
+    goal(
+        "tls-throughput",
+        "hot 1 MiB ranges over TLS 1.3: throughput / nginx",
+        AtLeast(1.0),
+        Ratio,
+        Suite::Tls,
+    ),
+    goal("tls-cpu", "hot 1 MiB ranges over TLS 1.3: CPU per GB / nginx", AtMost(1.0), Ratio, Suite::Tls),
+];
+
+/// The rows whose id is, or begins with, one of these words; all when there are none.
+pub(crate) fn chosen(only: &[String]) -> Vec<&'static Goal> {
+    let wanted = |goal: &&Goal| only.is_empty() || only.iter().any(|word| goal.id.starts_with(word.as_str()));
+    GOALS.iter().filter(wanted).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_are_told_apart() {
+        let mut ids: Vec<_> = GOALS.iter().map(|goal| goal.id).collect();
+        ids.sort_unstable();
+        ids.dedup();
+        assert_eq!(ids.len(), GOALS.len());
+    }
+
+    #[test]
+    fn a_word_chooses_the_rows_that_begin_with_it() {
+        let ids = |only: &[&str]| {
+            let only: Vec<_> = only.iter().map(|&word| word.to_owned()).collect();
+            chosen(&only).iter().map(|goal| goal.id).collect::<Vec<_>>()
+        };
+        assert_eq!(ids(&["start-10k", "tls"]), ["start-10k", "tls-throughput", "tls-cpu"]);
+        assert_eq!(ids(&[]).len(), GOALS.len());
+        assert!(ids(&["no-such-row"]).is_empty());
+    }
+
+    #[test]
+    fn an_aim_is_reached_at_its_very_number() {
+        assert_eq!(AtLeast(1.05).is_reached(1.05), Some(true));
+        assert_eq!(AtLeast(1.05).is_reached(1.04), Some(false));
+        assert_eq!(AtMost(0.2).is_reached(0.21), Some(false));
+        assert_eq!(Exactly(1.0).is_reached(1.000_000_1), Some(false));
+        assert_eq!(Exactly(1.0).is_reached(1.0), Some(true));
+        assert_eq!(Aim::None.is_reached(5.0), None);
+    }
+}

@@ -1,0 +1,251 @@
+//! What every suite works with: the folder of a run, the origin, and servers whose caches are filled the same way.
+
+use std::collections::BTreeSet;
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use rustix::fs::{Advice, fadvise, syncfs};
+use tempfile::TempDir;
+
+use crate::content::Content;
+use crate::load::{Bodies, Group, Load, Order, Request, Target, Until};
+use crate::machine::{self, Cores};
+use crate::origin::{self, Origin, Pace};
+use crate::packages;
+use crate::server::{self, Certificate, Kind, Server, Settings};
+
+/// Below it everything of a run lies: on a disk, which `/tmp` often is not.
+const FOLDER: &str = "/var/tmp";
+
+/// Length of a piece.
+pub(crate) const PIECE: u64 = 1 << 20;
+/// Length of the large object.
+pub(crate) const LARGE: u64 = 1 << 30;
+/// Length of a small object.
+pub(crate) const SMALL: u64 = 4096;
+/// Number of small objects.
+const SMALL_OBJECTS: usize = 10_000;
+/// How long anything may take that has an end of its own.
+pub(crate) const PATIENCE: Duration = Duration::from_mins(3);
+/// What every suite works with.
+#[derive(Debug)]
+pub(crate) struct Lab {
+    folder: TempDir,
+    cores: Cores,
+    content: Arc<Content>,
+    origin: Origin,
+    sidecar: PathBuf,
+    rounds: usize,
+    /// Servers whose folder holds the large and the small objects, as they were written by misses.
+    filled: BTreeSet<Kind>,
+    /// Servers whose bytes were compared.
+    compared: BTreeSet<Kind>,
+    large: Vec<Request>,
+    small: Vec<Request>,
+}
+
+impl Lab {
+    pub(crate) fn new(sidecar: &Path, rounds: usize, cores: Cores) -> Result<Self> {
+        use std::os::unix::fs::PermissionsExt as _;
+        let folder = tempfile::Builder::new()
+            .prefix("connected-cache-bench-")
+            // Varnish becomes another user, who has to get in.
+            .permissions(std::fs::Permissions::from_mode(0o755))
+            .tempdir_in(FOLDER)
+            .with_context(|| format!("unable to make a folder in {FOLDER}"))?;
+        let content = Arc::new(Content::new());
+        let origin = Origin::start(Arc::clone(&content), origin::PORT, cores.load)?;
+        machine::pin(cores.load)?;
+        let small = (0..SMALL_OBJECTS).map(|number| Request::whole(&format!("small-{number}"), SMALL));
+        Ok(Self {
+            folder,
+            cores,
+            content,
+            origin,
+            sidecar: sidecar.to_owned(),
+            rounds,
+            filled: BTreeSet::new(),
+            compared: BTreeSet::new(),
+            large: Request::pieces("large", LARGE, PIECE),
+            small: small.collect(),
+        })
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        self.folder.path()
+    }
+
+    pub(crate) const fn cores(&self) -> Cores {
+        self.cores
+    }
+
+    pub(crate) const fn origin(&self) -> &Origin {
+        &self.origin
+    }
+
+    /// The origin itself, for a client without a cache.
+    pub(crate) const fn direct(&self) -> Target {
+        Target { address: self.origin.address(), tls: None }
+    }
+
+    /// Every piece of the large object.
+    pub(crate) fn large(&self) -> &[Request] {
+        &self.large
+    }
+
+    /// Every small object.
+    pub(crate) fn small(&self) -> &[Request] {
+        &self.small
+    }
+
+    /// The numbers of the rounds; says which one begins.
+    pub(crate) fn rounds(&self, name: &'static str) -> impl Iterator<Item = usize> + use<> {
+        let rounds = self.rounds;
+        (0..rounds).inspect(move |round| eprintln!("bench: {name}, round {} of {rounds}", round + 1))
+    }
+
+    /// Starts a server on what its folder holds.
+    pub(crate) fn start(&self, kind: Kind, certificate: Option<&Certificate>) -> Result<Server> {
+        let program = match kind {
+            Kind::Sidecar => self.sidecar.clone(),
+            Kind::Nginx => packages::path("nginx")?,
+            Kind::Varnish => packages::path("varnishd")?,
+        };
+        let settings = Settings {
+            program,
+            folder: self.server_folder(kind),
+            origin: self.origin.address(),
+            core: self.cores.server,
+            certificate: certificate.cloned(),
+        };
+        Server::start(kind, &settings)
+    }
+
+    /// Removes everything that a server keeps. It must not run.
+    pub(crate) fn wipe(&mut self, kind: Kind) -> Result<()> {
+        self.filled.remove(&kind);
+        let folder = self.server_folder(kind);
+        match std::fs::remove_dir_all(&folder) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                Err(error).with_context(|| format!("unable to remove {}", folder.display()))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Starts a server on a fresh folder.
+    pub(crate) fn start_empty(&mut self, kind: Kind) -> Result<Server> {
+        self.wipe(kind)?;
+        self.start(kind, None)
+    }
+
+    /// Starts a server that has the large and the small objects, brought to it by misses, its bytes compared once.
+    pub(crate) fn start_filled(&mut self, kind: Kind, certificate: Option<&Certificate>) -> Result<Server> {
+        let keeps = kind != Kind::Varnish && self.filled.contains(&kind);
+        if !keeps {
+            self.wipe(kind)?;
+        }
+        let server = self.start(kind, certificate)?;
+        if !keeps {
+            eprintln!("bench: fill {}", kind.name());
+            self.fill(&server).with_context(|| format!("{} is not filled", kind.name()))?;
+            self.filled.insert(kind);
+        }
+        if self.compared.insert(kind) {
+            eprintln!("bench: compare every byte of {}", kind.name());
+            self.compare(&server).with_context(|| format!("the content of {}", kind.name()))?;
+        } else {
+            self.pass_through(&server)?;
+        }
+        Ok(server)
+    }
+
+    /// A certificate for the origin's name.
+    pub(crate) fn write_certificate(&self, chain: &str, key: &str) -> Result<Certificate> {
+        let files = Certificate { chain: self.path().join("chain.pem"), key: self.path().join("key.pem") };
+        std::fs::write(&files.chain, chain)?;
+        std::fs::write(&files.key, key)?;
+        Ok(files)
+    }
+
+    /// Takes the files of a server out of the page cache. It must not run, so that nothing is mapped.
+    pub(crate) fn evict(&self, kind: Kind) -> Result<()> {
+        let folder = server::cache(&self.server_folder(kind));
+        syncfs(File::open(&folder)?)?;
+        each_file(&folder, &|file| Ok(fadvise(File::open(file)?, 0, None, Advice::DontNeed)?))
+    }
+
+    /// The page cache of a server is no longer as misses wrote it: the next to need it fills it anew.
+    pub(crate) fn spoiled(&mut self, kind: Kind) {
+        self.filled.remove(&kind);
+    }
+
+    fn server_folder(&self, kind: Kind) -> PathBuf {
+        self.path().join(kind.name())
+    }
+
+    fn fill(&self, server: &Server) -> Result<()> {
+        self.origin.set_pace(Pace::NONE);
+        // Varnish fetches the whole object for any range of it.
+        let whole = [Request::whole("large", LARGE)];
+        let large = if server.kind() == Kind::Varnish { &whole[..] } else { &self.large };
+        ask_once(server.target(), 4, large, Bodies::Dropped)?;
+        ask_once(server.target(), 8, &self.small, Bodies::Dropped)?;
+        // What is not on disk yet would be written during the measurements.
+        syncfs(File::open(self.path())?)?;
+        Ok(())
+    }
+
+    /// Reads everything once, so that what is on disk is in the page cache and open.
+    fn pass_through(&self, server: &Server) -> Result<()> {
+        ask_once(server.target(), 4, &self.large, Bodies::Dropped)?;
+        ask_once(server.target(), 8, &self.small, Bodies::Dropped)
+    }
+
+    fn compare(&self, server: &Server) -> Result<()> {
+        let bodies = Bodies::Compared(&self.content);
+        ask_once(server.target(), 4, &self.large, bodies)?;
+        ask_once(server.target(), 8, &self.small, bodies)?;
+        ask_once(server.target(), 4, &odd_ranges(), bodies)
+    }
+}
+
+/// Sends each request once.
+pub(crate) fn ask_once(
+    to: &Target,
+    connections: usize,
+    requests: &[Request],
+    bodies: Bodies<'_>,
+) -> Result<()> {
+    let group = Group { to, connections, requests, order: Order::Once };
+    Load::connect(&[group], bodies)?.run(Until::Done(PATIENCE))?;
+    Ok(())
+}
+
+/// Ranges that begin and end anywhere, most of them over the end of a piece.
+fn odd_ranges() -> Vec<Request> {
+    (0..500)
+        .map(|number| Request::range("large", LARGE, number * 2_099_999 % (LARGE - 200_000), 100_003))
+        .collect()
+}
+
+fn each_file(folder: &Path, act: &dyn Fn(&Path) -> Result<()>) -> Result<()> {
+    for entry in std::fs::read_dir(folder)? {
+        let entry = entry?;
+        let path = entry.path();
+        if entry.file_type()?.is_dir() { each_file(&path, act)? } else { act(&path)? }
+    }
+    Ok(())
+}
+
+/// Servers in the order of a round: every other round the other way round, so that nobody is always first.
+pub(crate) fn turns<const COUNT: usize>(round: usize, kinds: [Kind; COUNT]) -> Vec<Kind> {
+    let mut kinds = kinds.to_vec();
+    if !round.is_multiple_of(2) {
+        kinds.reverse();
+    }
+    kinds
+}

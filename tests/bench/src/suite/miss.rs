@@ -1,0 +1,41 @@
+//! 1 MiB ranges that nobody asked for before: fetched from the origin, stored, and in our case hashed.
+
+use std::collections::BTreeMap;
+
+use anyhow::Result;
+
+use super::{megabytes_per_second, seconds_per_gigabyte};
+use crate::figure::{Figures, Pairs};
+use crate::lab::{LARGE, Lab, PIECE, turns};
+use crate::load::{Group, Order, Request};
+use crate::measure::{self, Measured};
+use crate::origin::Pace;
+use crate::server::Kind;
+
+pub(super) fn run(lab: &mut Lab) -> Result<Figures> {
+    lab.origin().set_pace(Pace::NONE);
+    let (mut throughput, mut cpu) = (Pairs::default(), Pairs::default());
+    for round in lab.rounds("misses") {
+        let mut measured = BTreeMap::new();
+        for kind in turns(round, [Kind::Sidecar, Kind::Nginx]) {
+            measured.insert(kind, one(lab, kind)?);
+        }
+        let (ours, nginx) = (&measured[&Kind::Sidecar], &measured[&Kind::Nginx]);
+        throughput.add(ours.outcome.bytes_per_second(), nginx.outcome.bytes_per_second());
+        cpu.add(ours.processor_per_gigabyte(), nginx.processor_per_gigabyte());
+    }
+    Ok(Figures::from([
+        ("miss-throughput", throughput.figure("nginx", megabytes_per_second)),
+        ("miss-cpu", cpu.figure("nginx", seconds_per_gigabyte)),
+    ]))
+}
+
+fn one(lab: &mut Lab, kind: Kind) -> Result<Measured> {
+    let requests = Request::pieces("missed", LARGE, PIECE);
+    let server = lab.start_empty(kind)?;
+    let group = Group { to: server.target(), connections: 8, requests: &requests, order: Order::Once };
+    let measured = measure::to_the_end(&server, &group);
+    drop(server);
+    lab.wipe(kind)?;
+    measured
+}
