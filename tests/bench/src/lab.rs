@@ -15,6 +15,7 @@ use crate::load::{Bodies, Group, Load, Order, Request, Target, Until};
 use crate::machine::{self, Cores};
 use crate::origin::{self, Origin, Pace};
 use crate::packages;
+use crate::progress;
 use crate::server::{self, Certificate, Kind, Server, Settings};
 
 /// Below it everything of a run lies: on a disk, which `/tmp` often is not.
@@ -39,8 +40,10 @@ pub(crate) struct Lab {
     origin: Origin,
     sidecar: PathBuf,
     rounds: usize,
-    /// Servers whose folder holds the large and the small objects, as they were written by misses.
+    /// Servers whose folder holds the large and the small objects.
     filled: BTreeSet<Kind>,
+    /// Those of them whose page cache is as misses wrote it.
+    unread: BTreeSet<Kind>,
     /// Servers whose bytes were compared.
     compared: BTreeSet<Kind>,
     large: Vec<Request>,
@@ -68,6 +71,7 @@ impl Lab {
             sidecar: sidecar.to_owned(),
             rounds,
             filled: BTreeSet::new(),
+            unread: BTreeSet::new(),
             compared: BTreeSet::new(),
             large: Request::pieces("large", LARGE, PIECE),
             small: small.collect(),
@@ -84,6 +88,10 @@ impl Lab {
 
     pub(crate) const fn origin(&self) -> &Origin {
         &self.origin
+    }
+
+    pub(crate) fn content(&self) -> &Content {
+        &self.content
     }
 
     /// The origin itself, for a client without a cache.
@@ -104,7 +112,8 @@ impl Lab {
     /// The numbers of the rounds; says which one begins.
     pub(crate) fn rounds(&self, name: &'static str) -> impl Iterator<Item = usize> + use<> {
         let rounds = self.rounds;
-        (0..rounds).inspect(move |round| eprintln!("bench: {name}, round {} of {rounds}", round + 1))
+        (0..rounds)
+            .inspect(move |round| progress::say(format_args!("{name}, round {} of {rounds}", round + 1)))
     }
 
     /// Starts a server on what its folder holds.
@@ -127,6 +136,7 @@ impl Lab {
     /// Removes everything that a server keeps. It must not run.
     pub(crate) fn wipe(&mut self, kind: Kind) -> Result<()> {
         self.filled.remove(&kind);
+        self.unread.remove(&kind);
         let folder = self.server_folder(kind);
         match std::fs::remove_dir_all(&folder) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
@@ -144,18 +154,19 @@ impl Lab {
 
     /// Starts a server that has the large and the small objects, brought to it by misses, its bytes compared once.
     pub(crate) fn start_filled(&mut self, kind: Kind, certificate: Option<&Certificate>) -> Result<Server> {
-        let keeps = kind != Kind::Varnish && self.filled.contains(&kind);
+        let keeps = kind != Kind::Varnish && self.unread.contains(&kind);
         if !keeps {
             self.wipe(kind)?;
         }
         let server = self.start(kind, certificate)?;
         if !keeps {
-            eprintln!("bench: fill {}", kind.name());
+            progress::say(format_args!("fill {}", kind.name()));
             self.fill(&server).with_context(|| format!("{} is not filled", kind.name()))?;
             self.filled.insert(kind);
+            self.unread.insert(kind);
         }
         if self.compared.insert(kind) {
-            eprintln!("bench: compare every byte of {}", kind.name());
+            progress::say(format_args!("compare every byte of {}", kind.name()));
             self.compare(&server).with_context(|| format!("the content of {}", kind.name()))?;
         } else {
             self.pass_through(&server)?;
@@ -171,16 +182,21 @@ impl Lab {
         Ok(files)
     }
 
+    /// Starts a server that has the large and the small objects on disk and nothing of them in memory.
+    pub(crate) fn start_evicted(&mut self, kind: Kind) -> Result<Server> {
+        if !self.filled.contains(&kind) {
+            drop(self.start_filled(kind, None)?);
+        }
+        self.unread.remove(&kind);
+        self.evict(kind)?;
+        self.start(kind, None)
+    }
+
     /// Takes the files of a server out of the page cache. It must not run, so that nothing is mapped.
-    pub(crate) fn evict(&self, kind: Kind) -> Result<()> {
+    fn evict(&self, kind: Kind) -> Result<()> {
         let folder = server::cache(&self.server_folder(kind));
         syncfs(File::open(&folder)?)?;
         each_file(&folder, &|file| Ok(fadvise(File::open(file)?, 0, None, Advice::DontNeed)?))
-    }
-
-    /// The page cache of a server is no longer as misses wrote it: the next to need it fills it anew.
-    pub(crate) fn spoiled(&mut self, kind: Kind) {
-        self.filled.remove(&kind);
     }
 
     fn server_folder(&self, kind: Kind) -> PathBuf {

@@ -23,6 +23,8 @@ pub(crate) use transport::Target;
 const SILENCE: Duration = Duration::from_secs(20);
 /// How often an interruption is looked for.
 const LOOK_EVERY: Timespec = Timespec { tv_sec: 0, tv_nsec: 50_000_000 };
+/// Connections that are opened before a server has to answer.
+const BATCH: usize = 256;
 /// What one `recv` takes at most.
 const BUFFER: usize = 4 << 20;
 
@@ -126,31 +128,64 @@ struct Running<'a> {
 }
 
 impl<'a> Load<'a> {
-    /// Connects the clients of all groups; nothing is sent yet.
+    /// Connects the clients of all groups. Nothing is sent yet, except that many clients ask once as they come: a server
+    /// accepts only so many that wait, and closes those that say nothing for long.
     pub(crate) fn connect(groups: &[Group<'a>], bodies: Bodies<'a>) -> Result<Self> {
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
-        let (mut connections, mut running) = (Vec::new(), Vec::new());
-        for (number, group) in groups.iter().enumerate() {
-            for _ in 0..group.connections {
-                if connections.len() % 256 == 0 {
-                    interrupt::check()?;
+        let buffer = vec![0; BUFFER];
+        let mut load =
+            Self { bodies, epoll, groups: Vec::new(), connections: Vec::new(), buffer, begun: false };
+        for group in groups {
+            load.groups.push(Running::new(group, load.groups.len()));
+            let mut left = group.connections;
+            while left > 0 {
+                let batch = left.min(BATCH);
+                let first = load.connections.len();
+                load.open(group.to, batch).context("unable to connect")?;
+                if group.connections > BATCH {
+                    load.greet(first)?;
                 }
-                let connection = Connection::open(group.to, number).context("unable to connect")?;
-                let key = epoll::EventData::new_u64(connections.len() as u64);
-                epoll::add(&epoll, connection.socket(), key, epoll::EventFlags::IN)?;
-                connections.push(connection);
+                left -= batch;
             }
-            running.push(Running {
-                requests: group.requests,
-                order: group.order,
-                connections: group.connections,
-                next: 0,
-                random: 0x5eed + number as u64,
-                busy: 0,
-                outcome: Outcome::default(),
-            });
         }
-        Ok(Self { bodies, epoll, groups: running, connections, buffer: vec![0; BUFFER], begun: false })
+        Ok(load)
+    }
+
+    /// Opens connections of the newest group.
+    fn open(&mut self, to: &Target, count: usize) -> Result<()> {
+        interrupt::check()?;
+        for _ in 0..count {
+            let connection = Connection::open(to, self.groups.len() - 1)?;
+            let key = epoll::EventData::new_u64(self.connections.len() as u64);
+            epoll::add(&self.epoll, connection.socket(), key, epoll::EventFlags::IN)?;
+            self.connections.push(connection);
+        }
+        Ok(())
+    }
+
+    /// One request on every connection from `first` on, whose replies don't count.
+    fn greet(&mut self, first: usize) -> Result<()> {
+        let begin = Instant::now();
+        let mut waiting = self.connections.len() - first;
+        for connection in &mut self.connections[first..] {
+            let requests = self.groups[connection.group()].requests;
+            connection.send(&requests[0], 0, begin)?;
+        }
+        let mut events = Vec::with_capacity(BATCH);
+        while waiting > 0 {
+            self.wait(&mut events)?;
+            for event in events.drain(..) {
+                let connection = &mut self.connections[usize::try_from(event.data.u64())?];
+                let requests = self.groups[connection.group()].requests;
+                if connection.receive(requests, self.bodies, &mut self.buffer)?.complete.is_some() {
+                    waiting -= 1;
+                }
+            }
+            if begin.elapsed() > SILENCE {
+                bail!("{waiting} of many clients had no reply in {SILENCE:?}");
+            }
+        }
+        Ok(())
     }
 
     /// Runs, or goes on where the last run ended; gives what each group received meanwhile.
@@ -160,11 +195,7 @@ impl<'a> Load<'a> {
         self.begin(start)?;
         let mut events = Vec::with_capacity(1024);
         loop {
-            match epoll::wait(&self.epoll, rustix::buffer::spare_capacity(&mut events), Some(&LOOK_EVERY)) {
-                Ok(_) | Err(rustix::io::Errno::INTR) => {}
-                Err(error) => return Err(error.into()),
-            }
-            interrupt::check()?;
+            self.wait(&mut events)?;
             for event in events.drain(..) {
                 let number = usize::try_from(event.data.u64())?;
                 if self.go_on(number)? {
@@ -179,6 +210,14 @@ impl<'a> Load<'a> {
                 _ if now - last_reply > SILENCE => bail!("no reply came in {SILENCE:?}"),
                 _ => {}
             }
+        }
+    }
+
+    /// Waits for events, unless somebody wants us to end.
+    fn wait(&self, events: &mut Vec<epoll::Event>) -> Result<()> {
+        match epoll::wait(&self.epoll, rustix::buffer::spare_capacity(events), Some(&LOOK_EVERY)) {
+            Ok(_) | Err(rustix::io::Errno::INTR) => interrupt::check(),
+            Err(error) => Err(error.into()),
         }
     }
 
@@ -224,7 +263,19 @@ impl<'a> Load<'a> {
     }
 }
 
-impl Running<'_> {
+impl<'a> Running<'a> {
+    fn new(group: &Group<'a>, number: usize) -> Self {
+        Self {
+            requests: group.requests,
+            order: group.order,
+            connections: group.connections,
+            next: 0,
+            random: 0x5eed + number as u64,
+            busy: 0,
+            outcome: Outcome::default(),
+        }
+    }
+
     /// The number of the request that is next.
     fn take(&mut self) -> Option<usize> {
         match self.order {

@@ -21,6 +21,7 @@ mod namespace;
 mod origin;
 mod packages;
 mod process;
+mod progress;
 mod report;
 mod server;
 mod suite;
@@ -110,6 +111,8 @@ fn run(options: &Options) -> Result<()> {
     let mut lab = Lab::new(&options.sidecar, usize::from(options.rounds), cores)?;
     let machine = Machine::read(cores, lab.path());
     let figures = suite::run(&mut lab, &goals)?;
+    progress::say("remove what was made");
+    drop(lab);
     let report = Report {
         machine,
         versions: versions(options)?,

@@ -6,6 +6,7 @@ use std::process::Command;
 use anyhow::{Context, Result, bail};
 
 use crate::process::run;
+use crate::progress;
 
 /// A program and the Debian package that brings it.
 const PROGRAMS: [(&str, &str); 5] = [
@@ -29,7 +30,7 @@ pub(crate) fn ensure() -> Result<()> {
     if find("apt-get").is_none() {
         bail!("programs of the Debian packages {names} are missing, and there is no apt-get: install them");
     }
-    eprintln!("bench: install the packages {names}");
+    progress::say(format_args!("install the packages {names}"));
     let _quiet = NoServices::ask()?;
     let apt = |arguments: &[&str]| {
         run(Command::new("apt-get").env("DEBIAN_FRONTEND", "noninteractive").args(arguments))

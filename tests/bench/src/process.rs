@@ -93,7 +93,7 @@ impl Process {
     }
 
     /// The last lines of what it printed.
-    pub(crate) fn said(&self) -> String {
+    fn said(&self) -> String {
         let text = std::fs::read(&self.output).unwrap_or_default();
         let text = String::from_utf8_lossy(&text);
         let lines: Vec<&str> = text.trim_end().lines().collect();

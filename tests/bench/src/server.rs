@@ -140,11 +140,6 @@ impl Server {
     pub(crate) fn tree(&self) -> ProcessTree {
         self.process.tree()
     }
-
-    /// The last lines of what it printed.
-    pub(crate) fn said(&self) -> String {
-        self.process.said()
-    }
 }
 
 fn write(path: &Path, text: &str) -> Result<()> {

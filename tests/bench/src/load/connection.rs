@@ -111,16 +111,16 @@ impl Connection {
                 }
             };
             let State::Body(left) = &mut self.state else { continue };
-            if let Bodies::Compared(content) = bodies {
-                let offset = request.offset + request.length - *left;
-                if let Some(place) = content.first_difference(request.shift, offset, body) {
-                    return Err(wrong(format!("byte {place} of the content is wrong")));
-                }
-            }
-            received.body_bytes += body.len() as u64;
+            let offset = request.offset + request.length - *left;
             *left = left
                 .checked_sub(body.len() as u64)
                 .ok_or_else(|| wrong("more bytes came than its Content-Length says".to_owned()))?;
+            if let Bodies::Compared(content) = bodies
+                && let Some(place) = content.first_difference(request.shift, offset, body)
+            {
+                return Err(wrong(format!("byte {place} of the content is wrong")));
+            }
+            received.body_bytes += body.len() as u64;
             if *left == 0 {
                 self.state = State::Idle;
                 received.complete = Some(self.sent_at);

@@ -8,7 +8,7 @@ use super::*;
 use crate::machine::Cores;
 use crate::origin::{Origin, Pace};
 
-const WITHIN: Until = Until::Done(Duration::from_secs(60));
+const WITHIN: Until = Until::Done(Duration::from_mins(1));
 
 fn origin(content: &Arc<Content>) -> (Origin, Target) {
     let origin = Origin::start(Arc::clone(content), 0, Cores::choose().unwrap().load).unwrap();
@@ -22,7 +22,7 @@ fn server(answer: Vec<u8>) -> SocketAddr {
     let address = listener.local_addr().unwrap();
     std::thread::spawn(move || {
         let (mut stream, _) = listener.accept().unwrap();
-        stream.read(&mut [0; 1000]).unwrap();
+        assert!(stream.read(&mut [0; 1000]).unwrap() > 0);
         stream.write_all(&answer).unwrap();
     });
     address
@@ -111,4 +111,17 @@ fn a_latency_is_the_one_that_a_share_of_the_replies_did_not_exceed() {
     assert_eq!(outcome.latency(0.99), Duration::from_millis(100));
     assert_eq!(outcome.latency(0.0), Duration::from_millis(1));
     assert_eq!(Outcome::default().latency(0.5), Duration::ZERO);
+}
+
+#[test]
+fn many_clients_are_connected_before_anything_counts() {
+    let content = Arc::new(Content::new());
+    let (origin, to) = origin(&content);
+    let requests = [Request::whole("a", 10)];
+    let clients = BATCH + 44;
+    let group = Group { to: &to, connections: clients, requests: &requests, order: Order::Same };
+    let mut load = Load::connect(&[group], Bodies::Compared(&content)).unwrap();
+    assert_eq!(origin.asked().requests, clients as u64, "each has had its first reply");
+    let outcomes = load.run(WITHIN).unwrap();
+    assert_eq!(outcomes[0].replies, clients as u64);
 }

@@ -33,7 +33,7 @@ fn configuration(settings: &Settings) -> String {
          upstream:\n  resolve:\n    {HOST}: {origin}\n\
          limits:\n  connections: 8192\n\
          shutdown:\n  drainSeconds: 0\n  graceSeconds: 1\n\
-         log:\n  level: warn\n  format: text\n",
+         log:\n  level: warn\n",
         http = address(Kind::Sidecar, Door::Http),
         admin = port(Kind::Sidecar, Door::Http) + 2,
         cache = settings.cache().display(),

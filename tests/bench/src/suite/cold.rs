@@ -12,17 +12,12 @@ use crate::measure;
 use crate::server::Kind;
 
 pub(super) fn run(lab: &mut Lab) -> Result<Figures> {
-    for kind in [Kind::Sidecar, Kind::Nginx] {
-        drop(lab.start_filled(kind, None)?);
-    }
     let shuffled = super::mixed::shuffled(lab.large());
     let (mut reading, mut after) = (Pairs::default(), Pairs::default());
     for round in lab.rounds("ranges from disk") {
         let mut measured = BTreeMap::new();
         for kind in turns(round, [Kind::Sidecar, Kind::Nginx]) {
-            lab.evict(kind)?;
-            lab.spoiled(kind);
-            let server = lab.start(kind, None)?;
+            let server = lab.start_evicted(kind)?;
             let group =
                 Group { to: server.target(), connections: 16, requests: &shuffled, order: Order::Once };
             let cold = measure::to_the_end(&server, &group)?.outcome.bytes_per_second();

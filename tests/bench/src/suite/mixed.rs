@@ -16,9 +16,6 @@ const CONNECTIONS: usize = 4;
 const OBJECTS: usize = 1000;
 
 pub(super) fn run(lab: &mut Lab) -> Result<Figures> {
-    for kind in [Kind::Sidecar, Kind::Nginx] {
-        drop(lab.start_filled(kind, None)?);
-    }
     let cold = shuffled(lab.large());
     let mut latency = Pairs::default();
     for round in lab.rounds("hot requests beside cold ranges") {
@@ -33,9 +30,7 @@ pub(super) fn run(lab: &mut Lab) -> Result<Figures> {
 
 /// The latency in seconds that 99 of 100 small requests did not exceed.
 fn one(lab: &mut Lab, kind: Kind, cold: &[Request]) -> Result<f64> {
-    lab.evict(kind)?;
-    lab.spoiled(kind);
-    let server = lab.start(kind, None)?;
+    let server = lab.start_evicted(kind)?;
     let door = if kind == Kind::Nginx { Door::AioThreads } else { Door::Http };
     let to = Target { address: server.address(door), tls: None };
     let small = &lab.small()[..OBJECTS];

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::figure::{Figure, Figures};
 use crate::lab::Lab;
 use crate::process::Process;
+use crate::progress;
 use crate::usage::own_resident_memory;
 
 /// What opening a store showed.
@@ -34,7 +35,7 @@ pub(super) fn run(lab: &mut Lab) -> Result<Figures> {
 
 /// Seconds and MiB of each round.
 fn measure(lab: &Lab, objects: usize, pieces: usize) -> Result<(Vec<f64>, Vec<f64>)> {
-    eprintln!("bench: write an index of {objects} objects with {pieces} pieces each");
+    progress::say(format_args!("write an index of {objects} objects with {pieces} pieces each"));
     let folder = lab.path().join(format!("index-{objects}"));
     std::fs::create_dir(&folder)?;
     let folder_name = folder.display().to_string();

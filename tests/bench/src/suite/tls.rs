@@ -11,16 +11,17 @@ use rustls::{ClientConfig, RootCertStore};
 
 use super::{Unmeasurable, hot, megabytes_per_second, seconds_per_gigabyte};
 use crate::figure::{Figures, Pairs};
-use crate::lab::{Lab, turns};
-use crate::load::{Group, HOST, Order, Target};
+use crate::lab::{Lab, ask_once, turns};
+use crate::load::{Bodies, Group, HOST, Order, Target};
 use crate::measure;
+use crate::progress;
 use crate::server::{Certificate, Door, Kind, Server};
 
 pub(super) fn run(lab: &mut Lab) -> Result<Figures> {
     let (certificate, client) = certificate(lab)?;
     let mut servers = BTreeMap::new();
     for kind in [Kind::Sidecar, Kind::Nginx] {
-        servers.insert(kind, start(lab, kind, &certificate)?);
+        servers.insert(kind, start(lab, kind, &certificate, &client)?);
     }
     let (mut throughput, mut cpu) = (Pairs::default(), Pairs::default());
     let mut busy = Vec::new();
@@ -28,7 +29,7 @@ pub(super) fn run(lab: &mut Lab) -> Result<Figures> {
         let mut measured = BTreeMap::new();
         for kind in turns(round, [Kind::Sidecar, Kind::Nginx]) {
             let server = &servers[&kind];
-            let to = Target { address: server.address(Door::Https), tls: Some(Arc::clone(&client)) };
+            let to = target(server, &client);
             let group = Group { to: &to, connections: 16, requests: lab.large(), order: Order::Random };
             measured.insert(kind, measure::for_a_while(server, &group, hot::TIME)?);
         }
@@ -38,22 +39,26 @@ pub(super) fn run(lab: &mut Lab) -> Result<Figures> {
         busy.extend([ours.busy(), nginx.busy()]);
     }
     let slowest = busy.into_iter().fold(f64::INFINITY, f64::min);
-    eprintln!("bench: over TLS the servers used at least {:.0} % of their core", slowest * 100.0);
+    progress::say(format_args!("over TLS the servers used at least {:.0} % of their core", slowest * 100.0));
     Ok(Figures::from([
         ("tls-throughput", throughput.figure("nginx", megabytes_per_second)),
         ("tls-cpu", cpu.figure("nginx", seconds_per_gigabyte)),
     ]))
 }
 
-/// A server with an open HTTPS door.
-fn start(lab: &mut Lab, kind: Kind, certificate: &Certificate) -> Result<Server> {
+fn target(server: &Server, client: &Arc<ClientConfig>) -> Target {
+    Target { address: server.address(Door::Https), tls: Some(Arc::clone(client)) }
+}
+
+/// A server with an open HTTPS door, behind which the bytes are right.
+fn start(lab: &mut Lab, kind: Kind, certificate: &Certificate, client: &Arc<ClientConfig>) -> Result<Server> {
     let server =
         lab.start_filled(kind, Some(certificate)).with_context(|| format!("{} with TLS", kind.name()))?;
     if let Err(error) = TcpStream::connect(server.address(Door::Https)) {
-        let said = server.said();
-        let reason = format!("{} does not listen on its HTTPS address ({error}): {said}", kind.name());
+        let reason = format!("{} does not listen on its HTTPS address: {error}", kind.name());
         return Err(Unmeasurable(reason).into());
     }
+    ask_once(&target(&server, client), 4, lab.large(), Bodies::Compared(lab.content()))?;
     Ok(server)
 }
 
