@@ -191,11 +191,14 @@ impl<'a> Load<'a> {
     /// Runs, or goes on where the last run ended; gives what each group received meanwhile.
     pub(crate) fn run(&mut self, until: Until) -> Result<Vec<Outcome>> {
         let start = Instant::now();
-        let mut last_reply = start;
+        let (mut last_byte, mut last_reply) = (start, start);
         self.begin(start)?;
         let mut events = Vec::with_capacity(1024);
         loop {
             self.wait(&mut events)?;
+            if !events.is_empty() {
+                last_byte = Instant::now();
+            }
             for event in events.drain(..) {
                 let number = usize::try_from(event.data.u64())?;
                 if self.go_on(number)? {
@@ -207,7 +210,7 @@ impl<'a> Load<'a> {
                 Until::Elapsed(limit) if now - start >= limit => return Ok(self.outcomes(now - start)),
                 Until::Done(_) if self.is_done() => return Ok(self.outcomes(last_reply - start)),
                 Until::Done(limit) if now - start >= limit => bail!("it was not done in {limit:?}"),
-                _ if now - last_reply > SILENCE => bail!("no reply came in {SILENCE:?}"),
+                _ if now - last_byte > SILENCE => bail!("nothing came in {SILENCE:?}"),
                 _ => {}
             }
         }

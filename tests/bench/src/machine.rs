@@ -52,6 +52,8 @@ pub(crate) struct Machine {
     pub(crate) kernel: String,
     pub(crate) congestion_control: String,
     pub(crate) file_system: String,
+    /// Of the minute before the run: a machine that others use as well gives figures that scatter.
+    pub(crate) load_average: f64,
 }
 
 impl Machine {
@@ -67,6 +69,7 @@ impl Machine {
             kernel: format!("{} {}", kernel.sysname().to_string_lossy(), kernel.release().to_string_lossy()),
             congestion_control: congestion_control(),
             file_system: file_system(&mounts, folder).unwrap_or("unknown").to_owned(),
+            load_average: first_number(&std::fs::read_to_string("/proc/loadavg").unwrap_or_default()),
         }
     }
 }
@@ -101,6 +104,10 @@ fn parse_list(text: &str) -> Vec<usize> {
         })
         .flatten()
         .collect()
+}
+
+fn first_number(text: &str) -> f64 {
+    text.split_whitespace().next().and_then(|word| word.parse().ok()).unwrap_or_default()
 }
 
 /// The first `model name` of `/proc/cpuinfo`.

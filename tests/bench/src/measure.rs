@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 
 use crate::lab::PATIENCE;
 use crate::load::{Bodies, Group, Load, Outcome, Until};
@@ -39,7 +39,11 @@ impl Measured {
 pub(crate) fn for_a_while(server: &Server, group: &Group<'_>, time: Duration) -> Result<Measured> {
     let mut load = Load::connect(std::slice::from_ref(group), Bodies::Dropped)?;
     load.run(Until::Elapsed(WARM_UP)).with_context(|| format!("{} failed", server.kind().name()))?;
-    watch(server, &mut load, Until::Elapsed(time))
+    let measured = watch(server, &mut load, Until::Elapsed(time))?;
+    if measured.outcome.replies == 0 {
+        bail!("{} gave no reply in {time:?}: the machine is too busy", server.kind().name());
+    }
+    Ok(measured)
 }
 
 /// Sends requests that have an end.

@@ -12,11 +12,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use rustix::event::{Timespec, epoll};
 
 use crate::content::Content;
+use crate::interrupt;
 use crate::machine;
 use connection::{Connection, Next};
 use pace::Link;
@@ -45,6 +47,8 @@ pub(crate) struct Origin {
 struct Shared {
     requests: AtomicU64,
     body_bytes: AtomicU64,
+    /// Replies on their way.
+    sending: AtomicU64,
     pace: Mutex<Pace>,
     end: AtomicBool,
 }
@@ -79,6 +83,14 @@ impl Origin {
     /// How far away the origin is for requests from now on.
     pub(crate) fn set_pace(&self, pace: Pace) {
         *self.shared.pace.lock().unwrap_or_else(PoisonError::into_inner) = pace;
+    }
+
+    /// Waits until nobody is being sent anything: some servers fetch on when their clients have what they asked for.
+    pub(crate) fn wait_until_idle(&self) -> Result<()> {
+        while self.shared.sending.load(Ordering::Relaxed) > 0 {
+            interrupt::pause(Duration::from_millis(5))?;
+        }
+        Ok(())
     }
 
     pub(crate) fn asked(&self) -> Asked {
@@ -182,7 +194,9 @@ impl Service {
 
     fn close(&mut self, number: usize) {
         // Closing the socket takes it out of epoll.
-        self.connections[number] = None;
+        if self.connections[number].take().is_some_and(|connection| connection.is_sending()) {
+            self.shared.sending.fetch_sub(1, Ordering::Relaxed);
+        }
         self.free.push(number);
     }
 }

@@ -170,6 +170,7 @@ mod tests {
                 kernel: "Linux 6".into(),
                 congestion_control: "cubic".into(),
                 file_system: "ext4".into(),
+                load_average: 0.25,
             },
             versions: vec![("nginx".into(), "1.22".into())],
             rounds: 3,

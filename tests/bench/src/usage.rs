@@ -56,6 +56,12 @@ impl ProcessorTime {
     }
 }
 
+/// Processor time of this thread so far.
+pub(crate) fn own_processor_time() -> Duration {
+    let text = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
+    Duration::from_nanos(running_nanoseconds(&text).unwrap_or_default())
+}
+
 /// Memory of this process that is in use, in bytes.
 pub(crate) fn own_resident_memory() -> Option<u64> {
     kibibytes(&std::fs::read_to_string("/proc/self/status").ok()?, "VmRSS:").map(|size| size * 1024)

@@ -53,12 +53,20 @@ impl Connection {
         Self { stream, input: Vec::new(), sending: None }
     }
 
+    /// Whether a reply is on its way.
+    pub(super) const fn is_sending(&self) -> bool {
+        self.sending.is_some()
+    }
+
     /// Does what can be done now.
     pub(super) fn go_on(&mut self, content: &Content, shared: &Shared, link: &mut Link) -> Next {
         loop {
             if let Some(sending) = &mut self.sending {
                 match sending.go_on(&mut self.stream, content, shared, link) {
-                    Ok(None) => self.sending = None,
+                    Ok(None) => {
+                        self.sending = None;
+                        shared.sending.fetch_sub(1, Ordering::Relaxed);
+                    }
                     Ok(Some(next)) => return next,
                     Err(_) => return Next::Close,
                 }
@@ -68,6 +76,7 @@ impl Connection {
                 let pace = shared.pace();
                 let begin = Instant::now() + pace.delay;
                 shared.requests.fetch_add(1, Ordering::Relaxed);
+                shared.sending.fetch_add(1, Ordering::Relaxed);
                 self.sending =
                     Some(Sending { reply: request::answer(&head), head_sent: 0, begin, pace, sent: 0 });
                 continue;

@@ -25,8 +25,12 @@ fn head(report: &Report) -> Vec<String> {
     vec![
         format!("{}, {}, {}", machine.processor, machine.kernel, machine.file_system),
         format!(
-            "server on core {}, load and origin on core {}, congestion control {}, {} rounds",
-            machine.cores.server, machine.cores.load, machine.congestion_control, report.rounds
+            "server on core {}, load and origin on core {}, congestion control {}, load average before {:.2}, {} rounds",
+            machine.cores.server,
+            machine.cores.load,
+            machine.congestion_control,
+            machine.load_average,
+            report.rounds
         ),
         versions.join(", "),
         "figures are median [min-max] of the rounds; a ratio is taken of two figures of the same round"

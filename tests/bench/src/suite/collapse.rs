@@ -25,9 +25,12 @@ pub(super) fn run(lab: &mut Lab) -> Result<Figures> {
     let (mut bytes, mut requests) = (Vec::new(), Vec::new());
     for round in lab.rounds("100 clients at once") {
         let whole = Request::whole(&format!("collapsed-{round}"), LENGTH);
+        lab.origin().wait_until_idle()?;
         let direct = download(&lab.direct(), 1, &whole)?;
+        lab.origin().wait_until_idle()?;
         let before = lab.origin().asked();
         let ours = download(sidecar.target(), CLIENTS, &whole)?;
+        lab.origin().wait_until_idle()?;
         let after = lab.origin().asked();
         time.add(ours.as_secs_f64(), direct.as_secs_f64());
         bytes.push((after.body_bytes - before.body_bytes) as f64);
@@ -35,6 +38,7 @@ pub(super) fn run(lab: &mut Lab) -> Result<Figures> {
         let one = Request::range(&format!("collapsed-range-{round}"), LENGTH, RANGE_AT, PIECE);
         let mut latencies = (0.0, 0.0);
         for kind in turns(round, [Kind::Sidecar, Kind::Varnish]) {
+            lab.origin().wait_until_idle()?;
             match kind {
                 Kind::Sidecar => latencies.0 = median_latency(sidecar.target(), &one)?.as_secs_f64(),
                 _ => latencies.1 = median_latency(varnish.target(), &one)?.as_secs_f64(),

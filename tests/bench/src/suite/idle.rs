@@ -6,7 +6,7 @@ use anyhow::Result;
 
 use crate::figure::{Figure, Figures, median};
 use crate::interrupt;
-use crate::lab::{Lab, PATIENCE, turns};
+use crate::lab::{Lab, PATIENCE, ask_once, turns};
 use crate::load::{Bodies, Group, Load, Order, Until};
 use crate::server::{Kind, Server};
 
@@ -19,7 +19,8 @@ pub(super) fn run(lab: &mut Lab) -> Result<Figures> {
     for round in lab.rounds("idle connections") {
         for kind in turns(round, [Kind::Sidecar, Kind::Nginx]) {
             // A new process each time: memory that was used before would be used again.
-            let server = lab.start_filled(kind, None)?;
+            let server = lab.start(kind, None)?;
+            ask_once(server.target(), 1, &lab.small()[..1], Bodies::Dropped)?;
             let figures = if kind == Kind::Sidecar { &mut ours } else { &mut nginx };
             figures.push(per_connection(lab, &server)?);
         }

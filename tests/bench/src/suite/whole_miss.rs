@@ -43,6 +43,7 @@ impl Compared {
             let server = lab.start_empty(kind)?;
             speeds.insert(kind, speed(server.target(), length)?);
         }
+        lab.origin().wait_until_idle()?;
         self.pairs.add(speeds[&Kind::Sidecar], direct);
         self.nginx.push(speeds[&Kind::Nginx]);
         Ok(())
