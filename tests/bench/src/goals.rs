@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 
+use crate::figure::Spread;
 use crate::suite::Suite;
 
 /// One row.
@@ -51,12 +52,15 @@ impl Unit {
 }
 
 impl Aim {
-    pub(crate) fn is_reached(self, figure: f64) -> Option<bool> {
+    /// Whether the median reaches it; what is exact is so in every round. `None` = nothing is aimed at.
+    pub(crate) fn is_reached(self, figure: Spread) -> Option<bool> {
         match self {
-            Self::AtLeast(aim) => Some(figure >= aim),
-            Self::AtMost(aim) => Some(figure <= aim),
+            Self::AtLeast(aim) => Some(figure.median >= aim),
+            Self::AtMost(aim) => Some(figure.median <= aim),
             // A count that is right gives the very number.
-            Self::Exactly(aim) => Some((figure - aim).abs() < f64::EPSILON),
+            Self::Exactly(aim) => {
+                Some([figure.min, figure.max].iter().all(|figure| (figure - aim).abs() < f64::EPSILON))
+            }
             Self::None => None,
         }
     }
@@ -248,12 +252,18 @@ mod tests {
     }
 
     #[test]
-    fn an_aim_is_reached_at_its_very_number() {
-        assert_eq!(AtLeast(1.05).is_reached(1.05), Some(true));
-        assert_eq!(AtLeast(1.05).is_reached(1.04), Some(false));
-        assert_eq!(AtMost(0.2).is_reached(0.21), Some(false));
-        assert_eq!(Exactly(1.0).is_reached(1.000_000_1), Some(false));
-        assert_eq!(Exactly(1.0).is_reached(1.0), Some(true));
-        assert_eq!(Aim::None.is_reached(5.0), None);
+    fn an_aim_is_reached_by_the_median_at_its_very_number() {
+        let spread = |median| Spread { median, min: 0.0, max: 9.0 };
+        assert_eq!(AtLeast(1.05).is_reached(spread(1.05)), Some(true));
+        assert_eq!(AtLeast(1.05).is_reached(spread(1.04)), Some(false));
+        assert_eq!(AtMost(0.2).is_reached(spread(0.21)), Some(false));
+        assert_eq!(Aim::None.is_reached(spread(5.0)), None);
+    }
+
+    #[test]
+    fn what_is_exact_is_so_in_every_round() {
+        let spread = |max| Spread { median: 1.0, min: 1.0, max };
+        assert_eq!(Exactly(1.0).is_reached(spread(1.0)), Some(true));
+        assert_eq!(Exactly(1.0).is_reached(spread(1.000_000_1)), Some(false));
     }
 }

@@ -10,6 +10,7 @@ use anyhow::{Context, Result};
 use rustix::fs::{Advice, fadvise, syncfs};
 use tempfile::TempDir;
 
+use crate::abandoned::{is_abandoned, own_name};
 use crate::content::Content;
 use crate::load::{Bodies, Group, Load, Order, Request, Target, Until};
 use crate::machine::{self, Cores};
@@ -53,8 +54,9 @@ pub(crate) struct Lab {
 impl Lab {
     pub(crate) fn new(sidecar: &Path, rounds: usize, cores: Cores) -> Result<Self> {
         use std::os::unix::fs::PermissionsExt as _;
+        remove_abandoned();
         let folder = tempfile::Builder::new()
-            .prefix("connected-cache-bench-")
+            .prefix(&format!("{}-", own_name()))
             // Varnish becomes another user, who has to get in.
             .permissions(std::fs::Permissions::from_mode(0o755))
             .tempdir_in(FOLDER)
@@ -226,6 +228,17 @@ impl Lab {
         ask_once(server.target(), 4, &self.large, bodies)?;
         ask_once(server.target(), 8, &self.small, bodies)?;
         ask_once(server.target(), 4, &odd_ranges(), bodies)
+    }
+}
+
+/// Folders of runs that were killed.
+fn remove_abandoned() {
+    for entry in std::fs::read_dir(FOLDER).into_iter().flatten().flatten() {
+        if entry.file_name().to_str().is_some_and(is_abandoned)
+            && let Err(error) = std::fs::remove_dir_all(entry.path())
+        {
+            eprintln!("{} is left behind by an earlier run: {error}", entry.path().display());
+        }
     }
 }
 

@@ -9,6 +9,7 @@
 
 #![allow(clippy::cast_precision_loss, reason = "figures for people, three digits of them")]
 
+mod abandoned;
 mod content;
 mod figure;
 mod goals;

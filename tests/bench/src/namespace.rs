@@ -6,13 +6,12 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result};
-use rustix::process::{Pid, Signal, kill_process, test_kill_process};
+use rustix::process::{Pid, Signal, kill_process};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
+use crate::abandoned::{is_abandoned, own_name};
 use crate::process::run;
 
-/// Names of our namespaces begin so and end with the process that made them.
-const PREFIX: &str = "connected-cache-bench-";
 /// Where `ip netns` keeps names.
 const FOLDER: &str = "/run/netns";
 
@@ -27,7 +26,7 @@ impl Namespace {
     /// as well. What a run left behind that was killed is removed first.
     pub(crate) fn enter() -> Result<Self> {
         remove_abandoned()?;
-        let name = format!("{PREFIX}{}", std::process::id());
+        let name = own_name();
         ip(&["netns", "add", &name]).context("a network namespace is needed, which only root can make")?;
         let namespace = Self { name };
         ip(&["-n", &namespace.name, "link", "set", "lo", "up"])?;
@@ -61,8 +60,7 @@ fn remove_abandoned() -> Result<()> {
     for entry in entries {
         let name = entry?.file_name();
         let Some(name) = name.to_str() else { continue };
-        let Some(maker) = name.strip_prefix(PREFIX).and_then(process) else { continue };
-        if test_kill_process(maker).is_ok() {
+        if !is_abandoned(name) {
             continue;
         }
         for inside in ip(&["netns", "pids", name])?.lines().filter_map(process) {

@@ -44,7 +44,7 @@ impl Row {
             median: spread.map(|spread| spread.median),
             min: spread.map(|spread| spread.min),
             max: spread.map(|spread| spread.max),
-            reached: spread.and_then(|spread| goal.aim.is_reached(spread.median)),
+            reached: spread.and_then(|spread| goal.aim.is_reached(spread)),
             figure,
         }
     }

@@ -4,11 +4,11 @@
 use super::{Report, Row};
 use crate::goals::{Aim, Unit};
 
-const WIDTH: f64 = 920.0;
+const WIDTH: f64 = 1000.0;
 /// Where the bars begin; before it stand the words.
-const LEFT: f64 = 470.0;
+const LEFT: f64 = 550.0;
 /// Behind it stand the figures.
-const RIGHT: f64 = 790.0;
+const RIGHT: f64 = 870.0;
 const LINE: f64 = 24.0;
 const BAR: f64 = 14.0;
 /// A bar that would be longer is cut.
@@ -36,9 +36,11 @@ pub(super) fn chart(report: &Report) -> String {
         body.push_str(&text(one, y + 20.0, "small", "middle", "1 = the other"));
         y += 52.0;
     }
-    let machine =
-        format!("{}, {}, {} rounds", report.machine.processor, report.machine.kernel, report.rounds);
-    body.push_str(&text(12.0, y - 10.0, "small", "start", &machine));
+    let legend = format!(
+        "bar: median of {} rounds; thin line: lowest to highest round; blue: aim, green where it is reached; {}, {}",
+        report.rounds, report.machine.processor, report.machine.kernel
+    );
+    body.push_str(&text(12.0, y - 10.0, "small", "start", &legend));
     format!(
         "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {y}\" width=\"{WIDTH}\" height=\"{y}\" role=\"img\">\n\
          <title>The sidecar in relation to others, measured in one run</title>\n{STYLE}{body}</svg>\n"

@@ -18,10 +18,11 @@ pub(super) fn section(report: &Report) -> String {
     let versions: Vec<String> =
         report.versions.iter().map(|(name, version)| format!("{name} {version}")).collect();
     let mut text = format!(
-        "{}, {}, {}; {}; median of {} rounds [min-max].\n\n| measured | aim | figure | |\n|---|---|---|---|\n",
+        "{}, {}, {}, load average before the run {:.2}; {}; median of {} rounds [min-max].\n\n| measured | aim | figure | |\n|---|---|---|---|\n",
         machine.processor,
         machine.kernel,
         machine.file_system,
+        machine.load_average,
         versions.join(", "),
         report.rounds
     );
