@@ -215,6 +215,21 @@ fn error(error: impl Into<redb::Error>) -> Box<redb::Error> {
     Box::new(error.into())
 }
 
+/// Whether an error says that the file is no index, or not one of ours, rather than that it can't be read now.
+pub(crate) fn is_broken(error: &redb::Error) -> bool {
+    use std::io::ErrorKind;
+    match error {
+        redb::Error::Io(error) => matches!(error.kind(), ErrorKind::InvalidData | ErrorKind::UnexpectedEof),
+        redb::Error::Corrupted(_)
+        | redb::Error::UpgradeRequired(_)
+        | redb::Error::TableTypeMismatch { .. }
+        | redb::Error::TableIsMultimap(_)
+        | redb::Error::TableIsNotMultimap(_)
+        | redb::Error::TypeDefinitionChanged { .. } => true,
+        _ => false,
+    }
+}
+
 impl Index {
     /// Opens or makes the database. One that is damaged beyond redb's own repair, or of another layout, is an error: the
     /// caller removes the file and starts empty.

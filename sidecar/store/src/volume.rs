@@ -93,12 +93,10 @@ impl Volume {
         let folder = open(path, OFlags::DIRECTORY | OFlags::CLOEXEC | OFlags::RDONLY, Mode::empty())?;
         let identity = identity(&fstat(&folder)?);
         make_folders(&folder)?;
-        let index = open_index(path)?;
+        let (index, loaded) = open_index(path)?;
         // The name of the index has to survive as well, and what was set aside must not come back. Each time, because a name
         // that is there may be an earlier run's that was never synced.
         fsync(&folder)?;
-        let mut loaded = Vec::new();
-        index.load(|object| loaded.push(object)).map_err(io::Error::other)?;
         let epoch = index.next_epoch().map_err(io::Error::other)?;
         let used = loaded.iter().map(loaded_bytes).sum();
         let volume = Self {
@@ -418,17 +416,26 @@ fn make_folders(folder: &OwnedFd) -> io::Result<()> {
     Ok(fsync(openat(folder, DATA, flags, Mode::empty())?)?)
 }
 
-fn open_index(path: &Path) -> io::Result<Index> {
+/// The index and what it holds. One that is broken is set aside and the volume starts empty; one that can't be read for another
+/// reason (the disk fails, another process has it) is nothing to be thrown away.
+fn open_index(path: &Path) -> io::Result<(Index, Vec<Loaded>)> {
     let file = path.join(INDEX);
-    match Index::open(&file) {
-        Ok(index) => Ok(index),
-        Err(error) => {
+    let read = || -> index::Result<_> {
+        let index = Index::open(&file)?;
+        let mut loaded = Vec::new();
+        index.load(|object| loaded.push(object))?;
+        Ok((index, loaded))
+    };
+    match read() {
+        Ok(found) => Ok(found),
+        Err(error) if index::is_broken(&error) => {
             let aside = path.join(format!("{INDEX}.broken"));
-            tracing::error!(volume = %path.display(), %error, "the index can't be read: the volume starts empty");
+            tracing::error!(volume = %path.display(), %error, "the index is broken: the volume starts empty");
             std::fs::rename(&file, &aside)?;
-            let index = Index::open(&file).map_err(io::Error::other)?;
+            let found = read().map_err(io::Error::other)?;
             std::fs::remove_file(&aside)?;
-            Ok(index)
+            Ok(found)
         }
+        Err(error) => Err(io::Error::other(error)),
     }
 }

@@ -179,3 +179,20 @@ fn disk_usage(path: &std::path::Path) -> u64 {
     }
     sum
 }
+
+#[test]
+fn a_volume_that_another_store_has_is_refused_and_loses_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let options = [options(folder.path(), 64 * MIB)];
+    let store = Store::open(&options, &[]).unwrap();
+    let object = store.create("kept", 0, 5, b"").unwrap();
+    let mut fill = object.begin(0).unwrap();
+    fill.append(b"bytes").unwrap();
+    fill.commit([7; 32], Trust::Origin).unwrap();
+    store.flush();
+    let error = Store::open(&options, &[]).unwrap_err().to_string();
+    assert!(error.contains("already open"), "{error}");
+    drop((object, store));
+    let store = Store::open(&options, &[]).unwrap();
+    assert!(store.get("kept").is_some_and(|object| object.has(0)), "the first one's content is gone");
+}
