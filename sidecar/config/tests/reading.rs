@@ -184,8 +184,8 @@ fn misspelt_variables_are_refused_and_service_links_are_not_ours() {
 #[test]
 fn keys_without_effect_are_listed_only_when_off_default() {
     let config = Config::from_yaml(
-        "listen: {swarm: null}\nstorage: {memory: 64Mi, minFree: 1Gi}\nbranchCache: {enabled: true}\nswarm: {uploadSlots: 8}\n",
+        "listen: {swarm: null}\nstorage: {memory: 64Mi}\nsharing: {homeDeadlineMilliseconds: 600}\nbranchCache: {enabled: true}\nswarm: {uploadSlots: 8}\n",
     )
     .unwrap();
-    assert_eq!(config.not_in_effect(), ["storage.memory", "branchCache.enabled"]);
+    assert_eq!(config.not_in_effect(), ["sharing.homeDeadlineMilliseconds", "branchCache.enabled"]);
 }
