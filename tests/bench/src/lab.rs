@@ -1,17 +1,16 @@
 //! What every suite works with: the folder of a run, the origin, and servers whose caches are filled the same way.
 
 use std::collections::BTreeSet;
-use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use rustix::fs::{Advice, fadvise, syncfs};
 use tempfile::TempDir;
 
-use crate::abandoned::{is_abandoned, own_name};
+use crate::abandoned::own_name;
 use crate::content::Content;
+use crate::disk;
 use crate::load::{Bodies, Group, Load, Order, Request, Target, Until};
 use crate::machine::{self, Cores};
 use crate::origin::{self, Origin, Pace};
@@ -45,6 +44,8 @@ pub(crate) struct Lab {
     filled: BTreeSet<Kind>,
     /// Those of them whose page cache is as misses wrote it.
     unread: BTreeSet<Kind>,
+    /// Folders that were taken away from servers.
+    wiped: usize,
     /// Servers whose bytes were compared.
     compared: BTreeSet<Kind>,
     large: Vec<Request>,
@@ -54,7 +55,7 @@ pub(crate) struct Lab {
 impl Lab {
     pub(crate) fn new(sidecar: &Path, rounds: usize, cores: Cores) -> Result<Self> {
         use std::os::unix::fs::PermissionsExt as _;
-        remove_abandoned();
+        disk::remove_abandoned(Path::new(FOLDER));
         let folder = tempfile::Builder::new()
             .prefix(&format!("{}-", own_name()))
             // Varnish becomes another user, who has to get in.
@@ -74,6 +75,7 @@ impl Lab {
             rounds,
             filled: BTreeSet::new(),
             unread: BTreeSet::new(),
+            wiped: 0,
             compared: BTreeSet::new(),
             large: Request::pieces("large", LARGE, PIECE),
             small: small.collect(),
@@ -135,17 +137,19 @@ impl Lab {
         Server::start(kind, &settings)
     }
 
-    /// Removes everything that a server keeps. It must not run.
+    /// Takes everything away that a server keeps. It must not run. The files are emptied and stay until the end of the run:
+    /// ext4 looks for a long time for the place of a new file where many were removed a moment ago.
     pub(crate) fn wipe(&mut self, kind: Kind) -> Result<()> {
         self.filled.remove(&kind);
         self.unread.remove(&kind);
         let folder = self.server_folder(kind);
-        match std::fs::remove_dir_all(&folder) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                Err(error).with_context(|| format!("unable to remove {}", folder.display()))
-            }
-            _ => Ok(()),
+        if !folder.exists() {
+            return Ok(());
         }
+        disk::empty(&folder)?;
+        self.wiped += 1;
+        let aside = self.path().join(format!("wiped-{}", self.wiped));
+        std::fs::rename(&folder, &aside).with_context(|| format!("unable to move {}", folder.display()))
     }
 
     /// Starts a server on a fresh folder.
@@ -190,15 +194,8 @@ impl Lab {
             drop(self.start_filled(kind, None)?);
         }
         self.unread.remove(&kind);
-        self.evict(kind)?;
+        disk::evict(&server::cache(&self.server_folder(kind)))?;
         self.start(kind, None)
-    }
-
-    /// Takes the files of a server out of the page cache. It must not run, so that nothing is mapped.
-    fn evict(&self, kind: Kind) -> Result<()> {
-        let folder = server::cache(&self.server_folder(kind));
-        syncfs(File::open(&folder)?)?;
-        each_file(&folder, &|file| Ok(fadvise(File::open(file)?, 0, None, Advice::DontNeed)?))
     }
 
     fn server_folder(&self, kind: Kind) -> PathBuf {
@@ -213,8 +210,7 @@ impl Lab {
         ask_once(server.target(), 4, large, Bodies::Dropped)?;
         ask_once(server.target(), 8, &self.small, Bodies::Dropped)?;
         // What is not on disk yet would be written during the measurements.
-        syncfs(File::open(self.path())?)?;
-        Ok(())
+        disk::sync(self.path())
     }
 
     /// Reads everything once, so that what is on disk is in the page cache and open.
@@ -228,17 +224,6 @@ impl Lab {
         ask_once(server.target(), 4, &self.large, bodies)?;
         ask_once(server.target(), 8, &self.small, bodies)?;
         ask_once(server.target(), 4, &odd_ranges(), bodies)
-    }
-}
-
-/// Folders of runs that were killed.
-fn remove_abandoned() {
-    for entry in std::fs::read_dir(FOLDER).into_iter().flatten().flatten() {
-        if entry.file_name().to_str().is_some_and(is_abandoned)
-            && let Err(error) = std::fs::remove_dir_all(entry.path())
-        {
-            eprintln!("{} is left behind by an earlier run: {error}", entry.path().display());
-        }
     }
 }
 
@@ -259,15 +244,6 @@ fn odd_ranges() -> Vec<Request> {
     (0..500)
         .map(|number| Request::range("large", LARGE, number * 2_099_999 % (LARGE - 200_000), 100_003))
         .collect()
-}
-
-fn each_file(folder: &Path, act: &dyn Fn(&Path) -> Result<()>) -> Result<()> {
-    for entry in std::fs::read_dir(folder)? {
-        let entry = entry?;
-        let path = entry.path();
-        if entry.file_type()?.is_dir() { each_file(&path, act)? } else { act(&path)? }
-    }
-    Ok(())
 }
 
 /// Servers in the order of a round: every other round the other way round, so that nobody is always first.

@@ -11,6 +11,7 @@
 
 mod abandoned;
 mod content;
+mod disk;
 mod figure;
 mod goals;
 mod interrupt;
