@@ -53,10 +53,10 @@ pub(crate) fn to_the_end(server: &Server, group: &Group<'_>) -> Result<Measured>
 }
 
 fn watch(server: &Server, load: &mut Load<'_>, until: Until) -> Result<Measured> {
-    let tree = server.tree();
-    let before = tree.processor_time();
+    let before = server.tree().processor_time();
     let outcomes = load.run(until).with_context(|| format!("{} failed", server.kind().name()))?;
-    let processor = tree.processor_time().since(&before);
+    // Looked up once more: a server that has just begun may have started its workers only now.
+    let processor = server.tree().processor_time().since(&before);
     Ok(Measured { outcome: outcomes.into_iter().next().unwrap_or_default(), processor })
 }
 
