@@ -1,6 +1,7 @@
 //! Files of caches: out of memory, empty, gone.
 
 use std::fs::File;
+use std::io::Write as _;
 use std::path::Path;
 
 use anyhow::{Context, Result};
@@ -17,6 +18,18 @@ pub(crate) fn sync(folder: &Path) -> Result<()> {
 pub(crate) fn evict(folder: &Path) -> Result<()> {
     sync(folder)?;
     each_file(folder, &|path| Ok(fadvise(File::open(path)?, 0, None, Advice::DontNeed)?))
+}
+
+/// Fills so much page cache and gives it back. A virtual machine returns memory that is free for a while to its host, and who writes
+/// there next waits for the host: up to a second for each gigabyte, depending on who ran before.
+pub(crate) fn use_page_cache(folder: &Path, bytes: u64) -> Result<()> {
+    let path = folder.join("page-cache");
+    let (mut file, block) = (File::create(&path)?, vec![1; 1 << 20]);
+    for _ in 0..bytes >> 20 {
+        file.write_all(&block)?;
+    }
+    std::fs::remove_file(&path)?;
+    Ok(())
 }
 
 /// Gives back the space of the files below a folder; the files stay.

@@ -152,9 +152,10 @@ impl Lab {
         std::fs::rename(&folder, &aside).with_context(|| format!("unable to move {}", folder.display()))
     }
 
-    /// Starts a server on a fresh folder.
+    /// Starts a server on a fresh folder, and on a disk that has nothing left to do for the one before.
     pub(crate) fn start_empty(&mut self, kind: Kind) -> Result<Server> {
         self.wipe(kind)?;
+        disk::sync(self.path())?;
         self.start(kind, None)
     }
 

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use anyhow::Result;
 
 use super::{megabytes_per_second, seconds_per_gigabyte};
+use crate::disk;
 use crate::figure::{Figures, Pairs};
 use crate::lab::{LARGE, Lab, PIECE, turns};
 use crate::load::{Group, Order, Request};
@@ -33,6 +34,7 @@ pub(super) fn run(lab: &mut Lab) -> Result<Figures> {
 fn one(lab: &mut Lab, kind: Kind) -> Result<Measured> {
     let requests = Request::pieces("missed", LARGE, PIECE);
     let server = lab.start_empty(kind)?;
+    disk::use_page_cache(lab.path(), LARGE + LARGE / 4)?;
     let group = Group { to: server.target(), connections: 8, requests: &requests, order: Order::Once };
     let measured = measure::to_the_end(&server, &group);
     drop(server);
