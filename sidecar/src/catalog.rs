@@ -189,7 +189,7 @@ impl Catalog {
             return Err(OpenError::NotShared);
         }
         let Some(object) = self.known(request.key).await else {
-            return self.open_unknown(request).await;
+            return self.open_by_fetch(request, None).await;
         };
         let as_it_is = |freshly| Opened { object: object.clone(), first: None, collapsed: false, freshly };
         match object.head().freshness.use_at(now_seconds(), self.shared.stale) {
@@ -199,7 +199,7 @@ impl Catalog {
                 drop(self.opening(request, Some(&object)));
                 Ok(as_it_is(Freshly::Stale))
             }
-            Use::Revalidate { if_error } => match self.opening(request, Some(&object)).await {
+            Use::Revalidate { if_error } => match self.open_by_fetch(request, Some(&object)).await {
                 Err(OpenError::Upstream(error)) if if_error && error.is_temporary() => {
                     tracing::info!(object = %object.key(), %error, "the origin fails, a stale object is used");
                     Ok(as_it_is(Freshly::Stale))
@@ -209,44 +209,41 @@ impl Catalog {
         }
     }
 
-    /// Opens by a fetch. Whoever joined a fetch for bytes that turned out to lie beyond the end asks by itself then, because
-    /// the one that failed was not its own.
-    async fn open_unknown(&self, request: &OpenRequest<'_>) -> Result<Opened, OpenError> {
+    /// Opens by a fetch of its own or by one that is under way. Whoever joined one for bytes that turned out to lie beyond the
+    /// end tries again, because the one that failed was not its own.
+    async fn open_by_fetch(
+        &self,
+        request: &OpenRequest<'_>,
+        known: Option<&Arc<Object>>,
+    ) -> Result<Opened, OpenError> {
         loop {
-            match self.opening(request, None).await {
+            let (opening, collapsed) = self.opening(request, known.filter(|known| !known.is_removed()));
+            match opening.await {
                 Err(OpenError::Upstream(UpstreamError::OutsideContent { total }))
-                    if request.offset < total => {}
-                other => return other,
+                    if collapsed && request.offset < total => {}
+                outcome => return outcome.map(|opened| Opened { collapsed, ..opened }),
             }
         }
     }
 
-    /// Joins the opening of this key, or starts it.
-    fn opening(
-        &self,
-        request: &OpenRequest<'_>,
-        known: Option<&Arc<Object>>,
-    ) -> impl Future<Output = Result<Opened, OpenError>> + use<> {
-        let (opening, collapsed) = {
-            let mut openings = self.shared.openings.lock();
-            if let Some(opening) = openings.get(request.key) {
-                (opening.clone(), true)
-            } else {
-                let opening = self.start_opening(request, known.cloned());
-                openings.insert(request.key.clone(), opening.clone());
-                (opening, false)
-            }
-        };
-        async move {
-            let opened = opening.await?;
-            Ok(Opened { collapsed, ..opened })
+    /// The opening of this key, and whether it was under way before.
+    fn opening(&self, request: &OpenRequest<'_>, known: Option<&Arc<Object>>) -> (Opening, bool) {
+        let mut openings = self.shared.openings.lock();
+        if let Some(opening) = openings.get(request.key) {
+            return (opening.clone(), true);
         }
+        let opening = self.start_opening(request, known.cloned());
+        openings.insert(request.key.clone(), opening.clone());
+        (opening, false)
     }
 
     fn start_opening(&self, request: &OpenRequest<'_>, known: Option<Arc<Object>>) -> Opening {
         let catalog = self.clone();
         let (key, class, target) = (request.key.clone(), request.class, request.target.clone());
-        let piece_number = request.offset / PIECE_LENGTH_BYTES;
+        let asked = request.offset / PIECE_LENGTH_BYTES;
+        // What is known is asked for by bytes that it has, so that a request beyond its end doesn't make it seem changed.
+        let is_beyond = known.as_ref().is_some_and(|known| asked >= known.layout().piece_count());
+        let piece_number = if is_beyond { 0 } else { asked };
         // A task of its own, so that it ends well even if every asker leaves.
         let task = self.shared.tasks.spawn(async move {
             let result = catalog.fetch_head(&key, class, &target, piece_number, known).await;
@@ -448,11 +445,10 @@ impl Catalog {
         }
         fill.finish(Ok(()));
         match self.keep(object, piece, fill).await {
-            // Who still reads along goes on from the store, and could fetch the piece again if it were evicted by then; content
-            // that can't be told from another state of itself can't be continued, so its bytes stay with their readers.
-            Ok(()) | Err(FillError::Present) if object.generation().agrees_with(object.generation()) => {
-                fill.release();
-            }
+            // Who still reads along goes on from the store, and could fetch the piece again if it were evicted by then.
+            Ok(()) if object.generation().is_named() => fill.release(),
+            // Content without a validator can't be continued by another fetch, and what was in the store all the time may be
+            // just what could not be read: these bytes stay with their readers.
             Ok(()) | Err(FillError::Present) => {}
             Err(error) => {
                 self.shared.counters.pieces_passed_through.fetch_add(1, Ordering::Relaxed);

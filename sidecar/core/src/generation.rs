@@ -32,6 +32,13 @@ impl Generation {
         }
     }
 
+    /// Whether it has a validator by which another answer can be found to be of this state: a strong entity tag or a date.
+    /// Without one nothing agrees with it, not even itself.
+    #[must_use]
+    pub fn is_named(&self) -> bool {
+        self.strong_etag().is_some() || self.last_modified.is_some()
+    }
+
     /// The entity tag, if it is a strong one.
     #[must_use]
     pub fn strong_etag(&self) -> Option<&str> {
@@ -83,6 +90,16 @@ mod tests {
         for (left, right, expected) in cases {
             assert_eq!(left.agrees_with(&right), expected, "{left:?} {right:?}");
             assert_eq!(right.agrees_with(&left), expected, "{right:?} {left:?}");
+        }
+    }
+
+    #[test]
+    fn a_state_is_named_exactly_when_it_agrees_with_itself() {
+        for etag in [None, Some("\"a\""), Some("W/\"a\""), Some("\"a"), Some("\"")] {
+            for date in [None, MONDAY] {
+                let state = generation(1, etag, date);
+                assert_eq!(state.is_named(), state.agrees_with(&state), "{state:?}");
+            }
         }
     }
 

@@ -75,7 +75,9 @@ pub(super) fn understand(
         }
         status => return Err(UpstreamError::Status { status }),
     };
-    Ok(Meaning::Content { head: head(headers, length, clock)?, part, shared: is_shared(headers, length) })
+    let head = head(headers, length, clock)?;
+    let shared = is_shared(headers, &head.generation);
+    Ok(Meaning::Content { head, part, shared })
 }
 
 /// What replies repeat of a content of this length.
@@ -93,7 +95,7 @@ pub(super) fn head(headers: &HeaderMap, length: u64, clock: Clock) -> Result<Obj
 
 /// Whether the answer may be kept and given to others: nothing forbids it, it does not depend on what one client sent, and if
 /// it comes in several pieces, these can be told from those of another state.
-pub(super) fn is_shared(headers: &HeaderMap, length: u64) -> bool {
+pub(super) fn is_shared(headers: &HeaderMap, generation: &Generation) -> bool {
     let control = control(headers);
     if control.no_store || control.private {
         return false;
@@ -103,12 +105,7 @@ pub(super) fn is_shared(headers: &HeaderMap, length: u64) -> bool {
     let depends = varies.flat_map(|value| value.split(',')).map(str::trim).any(|name| {
         name == "*" || name.eq_ignore_ascii_case("user-agent") || name.eq_ignore_ascii_case("ms-cv")
     });
-    if depends {
-        return false;
-    }
-    let has_strong_tag = text_of(headers, &header::ETAG).is_some_and(|etag| etag.starts_with('"'));
-    let can_be_told = has_strong_tag || headers.contains_key(header::LAST_MODIFIED);
-    can_be_told || length <= PIECE_LENGTH_BYTES
+    !depends && (generation.is_named() || generation.content_length_bytes <= PIECE_LENGTH_BYTES)
 }
 
 fn passed_on(headers: &HeaderMap) -> Vec<(HeaderName, HeaderValue)> {
@@ -164,7 +161,8 @@ mod tests {
     }
 
     fn shared(fields: &[(&'static str, &'static str)], length: u64) -> bool {
-        is_shared(&headers(fields), length)
+        let fields = headers(fields);
+        is_shared(&fields, &head(&fields, length, CLOCK).unwrap().generation)
     }
 
     #[test]

@@ -335,13 +335,10 @@ impl Catalog {
             }
             Meaning::Unmeasured => {
                 let bytes = self.take_unmeasured(body).await?;
-                let length = bytes.len() as u64;
-                Ok(Asked::Content(Box::new(Answer {
-                    head: head(&parts.headers, length, clock)?,
-                    part: None,
-                    shared: is_shared(&parts.headers, length),
-                    body: Body::Here(Some(bytes)),
-                })))
+                let head = head(&parts.headers, bytes.len() as u64, clock)?;
+                let shared = is_shared(&parts.headers, &head.generation);
+                let body = Body::Here(Some(bytes));
+                Ok(Asked::Content(Box::new(Answer { head, part: None, shared, body })))
             }
             not_modified @ Meaning::NotModified { .. } => Ok(Asked::NotModified(not_modified)),
         }

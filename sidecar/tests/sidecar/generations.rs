@@ -147,6 +147,31 @@ async fn an_origin_that_sends_no_length_is_measured_first() {
 }
 
 #[tokio::test]
+async fn an_origin_that_refuses_bytes_it_has_is_not_asked_again_and_again() {
+    let setup = Setup::start().await;
+    setup.origin.set_fault("/f", Some(Fault::Outside(1000)));
+    let reply = setup.get("/f", &["Range: bytes=0-9"]).await;
+    assert_eq!((reply.status, reply.header("Content-Range")), (416, Some("bytes */1000")));
+    assert_eq!(setup.origin.seen().len(), 1);
+}
+
+#[tokio::test]
+async fn a_range_beyond_the_end_of_stale_content_does_not_make_it_seem_changed() {
+    let setup = Setup::start_with(|config| {
+        config.content.ttl.stale_while_revalidate_seconds = 0;
+    })
+    .await;
+    let content = Content { headers: &[("cache-control", "max-age=0")], ..Content::new(3000, 1) };
+    setup.origin.put("/f", &content);
+    setup.get("/f", &[]).await;
+    setup.origin.forget();
+    assert_eq!(setup.get("/f", &[&format!("Range: bytes={MIB}-")]).await.status, 416);
+    assert_eq!(setup.origin.ranges(), ["bytes=0-1048575"], "it is validated by bytes that it has");
+    assert_eq!(setup.get("/f", &[]).await.header("X-Cache"), Some("HIT"));
+    assert_eq!(setup.sidecar().origin_bytes(), content.length, "nothing was fetched again");
+}
+
+#[tokio::test]
 async fn a_fetch_goes_on_and_is_kept_when_its_client_leaves() {
     let setup = Setup::start().await;
     let content = Content::new(MIB, 1);

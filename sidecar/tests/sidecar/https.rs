@@ -4,39 +4,10 @@ use std::{path::Path, process::Stdio, sync::Arc};
 
 use connected_cache_config::{Config, TlsVersion};
 use connected_cache_sidecar::Sidecar;
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
 use tempfile::TempDir;
 use tokio::process::Command;
 
-use crate::support::{Content, HOST, MIB, Origin, config, eventually};
-
-/// An authority and what it signed, as PEM files.
-struct Authority {
-    issuer: CertifiedIssuer<'static, KeyPair>,
-}
-
-impl Authority {
-    fn new(name: &str) -> Self {
-        let mut parameters = CertificateParams::new(Vec::new()).unwrap();
-        parameters.distinguished_name.push(DnType::CommonName, name);
-        parameters.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        let key = KeyPair::generate().unwrap();
-        Self { issuer: CertifiedIssuer::self_signed(parameters, key).unwrap() }
-    }
-
-    fn write(&self, path: &Path) {
-        std::fs::write(path, self.issuer.pem()).unwrap();
-    }
-
-    /// Writes `NAME.crt` and `NAME.key` for a host.
-    fn sign(&self, folder: &Path, name: &str, host: &str) {
-        let key = KeyPair::generate().unwrap();
-        let certificate =
-            CertificateParams::new(vec![host.to_owned()]).unwrap().signed_by(&key, &self.issuer).unwrap();
-        std::fs::write(folder.join(format!("{name}.key")), key.serialize_pem()).unwrap();
-        std::fs::write(folder.join(format!("{name}.crt")), certificate.pem()).unwrap();
-    }
-}
+use crate::support::{Authority, Content, HOST, MIB, Origin, config, eventually};
 
 /// A sidecar that speaks HTTPS, and its files.
 struct Secure {
@@ -53,7 +24,7 @@ impl Secure {
         std::fs::create_dir(&files).unwrap();
         let authority = Authority::new("first authority");
         authority.write(&files.join("ca.pem"));
-        authority.sign(&files, "cache", "localhost");
+        authority.sign_files(&files, "cache", "localhost");
         let volume = folder.path().join("volume");
         std::fs::create_dir(&volume).unwrap();
         let mut config = config(&origin, &volume);
@@ -141,7 +112,7 @@ async fn a_certificate_is_changed_without_a_restart_and_a_broken_one_is_not_take
     assert_eq!(secure.curl("/f", &[]).await.0, 0);
     // One of another authority: curl, which only knows the first one, says 60.
     let second = Authority::new("second authority");
-    second.sign(&secure.files(), "cache", "localhost");
+    second.sign_files(&secure.files(), "cache", "localhost");
     let secure = Arc::new(secure);
     eventually("the new certificate is in use", || {
         let secure = secure.clone();
@@ -162,8 +133,8 @@ async fn with_a_client_authority_only_its_clients_are_served() {
     secure.origin.put("/f", &Content::new(10, 1));
     fill(&secure, "/f").await;
     let (files, stranger) = (secure.files(), Authority::new("stranger"));
-    secure.authority.sign(&files, "client", "client.example");
-    stranger.sign(&files, "stranger", "client.example");
+    secure.authority.sign_files(&files, "client", "client.example");
+    stranger.sign_files(&files, "stranger", "client.example");
     let with = |name: &str| {
         let (certificate, key) = (files.join(format!("{name}.crt")), files.join(format!("{name}.key")));
         let text = |path: std::path::PathBuf| path.to_str().unwrap().to_owned();

@@ -1,5 +1,6 @@
 //! A sidecar in a temporary folder, a small origin that does as it is told, and a client that shows the raw wire.
 
+mod authority;
 mod client;
 mod origin;
 
@@ -9,6 +10,7 @@ use connected_cache_config::{ByteSize, Config, Volume};
 use connected_cache_sidecar::{Sidecar, metrics::Source};
 use tempfile::TempDir;
 
+pub(crate) use authority::Authority;
 pub(crate) use client::{Connection, Reply};
 pub(crate) use origin::{Content, Fault, Origin};
 

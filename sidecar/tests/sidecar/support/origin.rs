@@ -55,6 +55,8 @@ impl Content {
 pub(crate) enum Fault {
     /// Answers this status, with a text.
     Status(u16),
+    /// Says of any range that it lies outside of so many bytes.
+    Outside(u64),
     /// Ignores ranges.
     NoRanges,
     /// Ends the connection after so many body bytes of the announced ones.
@@ -221,6 +223,12 @@ fn respond(
     };
     match fault {
         Some(Fault::Status(status)) => return plain(status),
+        Some(Fault::Outside(total)) => {
+            let mut response = plain(416);
+            let value = HeaderValue::try_from(format!("bytes */{total}")).unwrap();
+            response.headers_mut().insert(header::CONTENT_RANGE, value);
+            return response;
+        }
         Some(Fault::Redirect(location)) => {
             let mut response = plain(302);
             response.headers_mut().insert(header::LOCATION, HeaderValue::try_from(location).unwrap());

@@ -1,51 +1,26 @@
 //! Origins by https, because the client came by https: straight and through a proxy, with roots that change.
 
-use std::{path::Path, process::Stdio, sync::Arc};
+use std::{process::Stdio, sync::Arc};
 
 use connected_cache_config::Config;
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
 use rustls::{ServerConfig, pki_types::PrivateKeyDer};
 use tempfile::TempDir;
 use tokio::process::Command;
 
 use super::{forward_proxy::ForwardProxy, front::Front};
-use crate::support::{Content, HOST, MIB, Setup, eventually};
+use crate::support::{Authority, Content, HOST, MIB, Setup, eventually};
 
-struct Authority {
-    issuer: CertifiedIssuer<'static, KeyPair>,
-}
-
-impl Authority {
-    fn new(name: &str) -> Self {
-        let mut parameters = CertificateParams::new(Vec::new()).unwrap();
-        parameters.distinguished_name.push(DnType::CommonName, name);
-        parameters.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        let key = KeyPair::generate().unwrap();
-        Self { issuer: CertifiedIssuer::self_signed(parameters, key).unwrap() }
-    }
-
-    fn sign(&self, host: &str) -> (rcgen::Certificate, KeyPair) {
-        let key = KeyPair::generate().unwrap();
-        let parameters = CertificateParams::new(vec![host.to_owned()]).unwrap();
-        (parameters.signed_by(&key, &self.issuer).unwrap(), key)
-    }
-
-    /// What a front for the usual host presents.
-    fn front_certificate(&self) -> Arc<ServerConfig> {
-        let (certificate, key) = self.sign(HOST);
-        let key = PrivateKeyDer::try_from(key.serialize_der()).unwrap();
-        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let config = ServerConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .unwrap()
-            .with_no_client_auth()
-            .with_single_cert(vec![certificate.der().clone()], key);
-        Arc::new(config.unwrap())
-    }
-
-    fn write(&self, path: &Path) {
-        std::fs::write(path, self.issuer.pem()).unwrap();
-    }
+/// What a front for the usual host presents.
+fn front_certificate(authority: &Authority) -> Arc<ServerConfig> {
+    let (certificate, key) = authority.sign(HOST);
+    let key = PrivateKeyDer::try_from(key.serialize_der()).unwrap();
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let config = ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(vec![certificate.der().clone()], key);
+    Arc::new(config.unwrap())
 }
 
 /// A sidecar with both listeners before an origin that speaks TLS.
@@ -61,14 +36,12 @@ impl Secure {
         let (mut setup, files) = (Setup::start().await, tempfile::tempdir().unwrap());
         let front = Front::start(setup.origin.address()).await;
         let authority = Authority::new("the origin's authority");
-        front.secure(authority.front_certificate());
+        front.secure(front_certificate(&authority));
         let file = |name: &str| files.path().join(name);
         authority.write(&file("origins.pem"));
         let listener = Authority::new("the listener's authority");
         listener.write(&file("listener.pem"));
-        let (certificate, key) = listener.sign("localhost");
-        std::fs::write(file("cache.crt"), certificate.pem()).unwrap();
-        std::fs::write(file("cache.key"), key.serialize_pem()).unwrap();
+        listener.sign_files(files.path(), "cache", "localhost");
         let config = &mut setup.config;
         config.listen.https = config.listen.http;
         (config.tls.cert, config.tls.key) = (Some(file("cache.crt")), Some(file("cache.key")));
@@ -116,10 +89,10 @@ async fn a_client_s_https_goes_on_as_https_to_the_origin() {
 async fn an_origin_of_an_unknown_authority_or_another_name_is_502() {
     let secure = Secure::start().await;
     secure.setup.origin.put("/f", &Content::new(10, 1));
-    secure.front.secure(Authority::new("a stranger").front_certificate());
+    secure.front.secure(front_certificate(&Authority::new("a stranger")));
     assert_eq!(secure.get("/f").await.0, 502);
     assert_eq!(secure.setup.origin.seen().len(), 0);
-    secure.front.secure(secure.authority.front_certificate());
+    secure.front.secure(front_certificate(&secure.authority));
     assert_eq!(secure.get("/f").await.0, 200);
 }
 
@@ -193,7 +166,7 @@ async fn a_changed_file_of_roots_needs_no_restart() {
     secure.setup.origin.put("/before", &Content::new(10, 1));
     assert_eq!(secure.get("/before").await.0, 200);
     let second = Authority::new("the next authority");
-    secure.front.secure(second.front_certificate());
+    secure.front.secure(front_certificate(&second));
     secure.front.cut();
     secure.setup.origin.put("/after", &Content::new(10, 2));
     assert_eq!(secure.get("/after").await.0, 502);
@@ -204,7 +177,7 @@ async fn a_changed_file_of_roots_needs_no_restart() {
     })
     .await;
     // The first one is not any more.
-    secure.front.secure(secure.authority.front_certificate());
+    secure.front.secure(front_certificate(&secure.authority));
     secure.front.cut();
     secure.setup.origin.put("/last", &Content::new(10, 3));
     assert_eq!(secure.get("/last").await.0, 502);

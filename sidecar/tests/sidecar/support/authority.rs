@@ -1,0 +1,37 @@
+//! An authority that signs certificates.
+
+use std::path::Path;
+
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
+
+pub(crate) struct Authority {
+    issuer: CertifiedIssuer<'static, KeyPair>,
+}
+
+impl Authority {
+    pub(crate) fn new(name: &str) -> Self {
+        let mut parameters = CertificateParams::new(Vec::new()).unwrap();
+        parameters.distinguished_name.push(DnType::CommonName, name);
+        parameters.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let key = KeyPair::generate().unwrap();
+        Self { issuer: CertifiedIssuer::self_signed(parameters, key).unwrap() }
+    }
+
+    pub(crate) fn sign(&self, host: &str) -> (rcgen::Certificate, KeyPair) {
+        let key = KeyPair::generate().unwrap();
+        let parameters = CertificateParams::new(vec![host.to_owned()]).unwrap();
+        (parameters.signed_by(&key, &self.issuer).unwrap(), key)
+    }
+
+    /// Writes `NAME.key` and `NAME.crt` for a host.
+    pub(crate) fn sign_files(&self, folder: &Path, name: &str, host: &str) {
+        let (certificate, key) = self.sign(host);
+        std::fs::write(folder.join(format!("{name}.key")), key.serialize_pem()).unwrap();
+        std::fs::write(folder.join(format!("{name}.crt")), certificate.pem()).unwrap();
+    }
+
+    /// Its own certificate as PEM.
+    pub(crate) fn write(&self, path: &Path) {
+        std::fs::write(path, self.issuer.pem()).unwrap();
+    }
+}
