@@ -8,15 +8,16 @@ mod via;
 
 use std::{
     sync::{Arc, atomic::Ordering},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use axum::{Router, body::Body, extract::State};
 use connected_cache_config::ReadAheadMode;
-use connected_cache_core::{AllowList, ByteRange, PieceIndex, QueryRule, Selection};
+use connected_cache_core::{AllowList, ByteRange, CacheHostOrigin, PieceIndex, QueryRule, Selection};
 use http::{HeaderValue, Request, Response, StatusCode};
 
 use crate::{
+    access_log::{AccessLog, Reply},
     catalog::{Catalog, Freshly, OpenError, Opened, Piece, now_seconds},
     metrics::{CacheResult, Counters, RequestLabels, Source},
     socket::{Ledger, Transport},
@@ -24,12 +25,11 @@ use crate::{
 };
 
 use body::{BodyPlan, FirstPiece, Meter};
-use request::{ContentRequest, Reply};
+use request::{Asked, ContentRequest};
 use respond::{Refusal, ReplyHead};
 pub(crate) use via::Via;
 
 /// What the content endpoint works with.
-#[derive(Clone)]
 pub(crate) struct ContentState {
     pub(crate) catalog: Catalog,
     pub(crate) counters: Arc<Counters>,
@@ -40,6 +40,7 @@ pub(crate) struct ContentState {
     pub(crate) first_byte: Duration,
     /// Value of `X-CID`.
     pub(crate) node_id: HeaderValue,
+    pub(crate) access_log: AccessLog,
     /// Our name in `Via`.
     pub(crate) via: Via,
 }
@@ -56,26 +57,35 @@ pub(crate) fn router(state: ContentState) -> Router {
 }
 
 async fn serve(State(state): State<Arc<ContentState>>, request: Request<Body>) -> Response<Body> {
+    let begun = Instant::now();
     let ledger = request.extensions().get::<Arc<Ledger>>().cloned();
+    let client = ledger.as_ref().map(|ledger| ledger.client());
     let transport = ledger.as_ref().map_or(Transport::Plain, |ledger| ledger.transport());
     let parsed = ContentRequest::parse(&request, transport, &state);
-    let (class, outcome) = match parsed {
+    let (content, outcome) = match parsed {
         Ok(content) => {
             let meter = Meter { ledger, counters: state.counters.clone() };
             // Around everything: retries, second requests and a slow first byte of the body must not add up.
             let answered = tokio::time::timeout(state.first_byte, answer(&state, &content, meter)).await;
             let outcome = answered.unwrap_or(Err(Refusal::Upstream(UpstreamError::TimedOut)));
-            (Some(content.origin.class()), outcome)
+            (Some(content), outcome)
         }
         Err(refusal) => (None, Err(refusal)),
     };
-    let (response, result) = match outcome {
+    let origin = content.as_ref().map(|content| &content.origin);
+    let (mut response, result) = match outcome {
         Ok((response, result)) => (response, result),
         Err(refusal) => (refusal.into_response(request.method(), &state), CacheResult::None),
     };
     let code_class = response.status().as_u16() / 100;
+    let class = origin.map(CacheHostOrigin::class);
     state.counters.add_request(RequestLabels { class, result, code_class });
-    tracing::debug!(method = %request.method(), path = request.uri().path(), status = response.status().as_u16(), ?result, "answered");
+    let origin = origin.map(|origin| (origin.name().as_str(), origin.class()));
+    let https = transport == Transport::Tls;
+    let reply = Reply { request: &request, response: &response, client, https, origin, result, begun };
+    if let Some(record) = state.access_log.record(&reply) {
+        response.extensions_mut().insert(record);
+    }
     response
 }
 
@@ -116,14 +126,14 @@ async fn attempt_answer(state: &Arc<ContentState>, request: &ContentRequest, met
         freshly: opened.freshly,
     };
     let (status, range) = match request.reply(object.generation()) {
-        Reply::NotModified => {
+        Asked::NotModified => {
             let result = if comes_now { CacheResult::Miss } else { CacheResult::Hit };
             let head = reply(StatusCode::NOT_MODIFIED, None, result, Source::Disk);
             return Ok((head.into_response(Body::empty(), state), result));
         }
-        Reply::Content(Selection::Unsatisfiable) => return Err(Refusal::Unsatisfiable { total }),
-        Reply::Content(Selection::Part(range)) => (StatusCode::PARTIAL_CONTENT, Some(range)),
-        Reply::Content(Selection::Whole) => {
+        Asked::Content(Selection::Unsatisfiable) => return Err(Refusal::Unsatisfiable { total }),
+        Asked::Content(Selection::Part(range)) => (StatusCode::PARTIAL_CONTENT, Some(range)),
+        Asked::Content(Selection::Whole) => {
             (StatusCode::OK, total.checked_sub(1).map(|last| ByteRange { first: 0, last }))
         }
     };
@@ -170,7 +180,7 @@ async fn pass_on(state: &Arc<ContentState>, request: &ContentRequest, meter: Met
         collapsed: false,
         freshly: Freshly::NotAsked,
     };
-    if request.reply(&passed.generation) == Reply::NotModified {
+    if request.reply(&passed.generation) == Asked::NotModified {
         return Ok((head(StatusCode::NOT_MODIFIED, None).into_response(Body::empty(), state), result));
     }
     let whole = total.checked_sub(1).map(|last| ByteRange { first: 0, last });

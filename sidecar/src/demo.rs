@@ -69,7 +69,7 @@ enum Internet {
 
 /// Shows everything. Whatever happens, also Ctrl-C, everything started is ended and the folders are removed.
 pub(crate) async fn run(arguments: Arguments) -> Result<ExitCode, DemoError> {
-    logging::start(&Log { level: LogLevel::Warn, format: LogFormat::Text });
+    let _log = logging::start(&Log { level: LogLevel::Warn, format: LogFormat::Text, ..Log::default() });
     // Before anything is started: from here on a signal ends the demo in order.
     let mut interrupt = signal(SignalKind::interrupt()).map_err(DemoError::Signal)?;
     let mut terminate = signal(SignalKind::terminate()).map_err(DemoError::Signal)?;

@@ -5,8 +5,9 @@
 //!
 //! Map: `server` accepts, `tls` holds its certificates, `content` answers, `catalog` knows objects and fetches (pieces are kept
 //! by `connected-cache-store` and sent by `connected-cache-sendfile`), `upstream` speaks to origins, `socket` counts what
-//! leaves, `upkeep` checks and tidies in the background, `admin` shows it all.
+//! leaves, `access_log` tells of single replies, `upkeep` checks and tidies in the background, `admin` shows it all.
 
+mod access_log;
 mod admin;
 mod catalog;
 mod content;

@@ -69,7 +69,7 @@ async fn serve(file: Option<PathBuf>, print_config: bool) -> anyhow::Result<Exit
         print!("{}", config.to_yaml());
         return Ok(ExitCode::SUCCESS);
     }
-    logging::start(&config.log);
+    let _log = logging::start(&config.log);
     raise_file_limit();
     let mut terminate = signal(SignalKind::terminate()).context("failed to wait for SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("failed to wait for SIGINT")?;

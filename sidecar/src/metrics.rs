@@ -67,7 +67,7 @@ pub enum CacheResult {
 }
 
 impl CacheResult {
-    const fn as_str(self) -> &'static str {
+    pub(crate) const fn as_str(self) -> &'static str {
         match self {
             Self::Hit => "hit",
             Self::Miss => "miss",
@@ -105,6 +105,8 @@ pub struct Counters {
     pub pieces_scrubbed: AtomicU64,
     /// Requests that waited for another one's first fetch.
     pub collapsed_requests: AtomicU64,
+    /// Requests that got a 503 because there were too many connections.
+    pub requests_turned_away: AtomicU64,
     /// Open content connections.
     pub connections: AtomicU64,
     requests: Mutex<BTreeMap<RequestLabels, u64>>,
@@ -214,7 +216,7 @@ fn instrument_counters(meter: &opentelemetry::metrics::Meter, counters: &Arc<Cou
             }
         })
         .build();
-    let single: [(&'static str, &'static str, Counter); 6] = [
+    let single: [(&'static str, &'static str, Counter); 7] = [
         ("connectedcache_origin_bytes", "Body bytes fetched from origins", |c| &c.origin_bytes),
         ("connectedcache_origin_requests", "Requests sent to origins", |c| &c.origin_requests),
         ("connectedcache_pieces_passed_through", "Pieces that no volume could take", |c| {
@@ -224,6 +226,9 @@ fn instrument_counters(meter: &opentelemetry::metrics::Meter, counters: &Arc<Cou
         ("connectedcache_pieces_scrubbed", "Stored pieces checked in the background", |c| &c.pieces_scrubbed),
         ("connectedcache_collapsed_requests", "Requests that waited for another one's fetch", |c| {
             &c.collapsed_requests
+        }),
+        ("connectedcache_turned_away_requests", "Requests answered 503 for too many connections", |c| {
+            &c.requests_turned_away
         }),
     ];
     for (name, description, counter) in single {
@@ -290,7 +295,7 @@ fn instrument_store(meter: &opentelemetry::metrics::Meter, store: &Arc<Store>) {
         .build();
 }
 
-fn class_label(class: ContentClass) -> &'static str {
+pub(crate) fn class_label(class: ContentClass) -> &'static str {
     match class {
         ContentClass::WindowsUpdate => "windows_update",
         ContentClass::Edge => "edge",

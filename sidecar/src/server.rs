@@ -4,6 +4,7 @@
 use std::{
     convert::Infallible,
     future::Future,
+    net::IpAddr,
     pin::Pin,
     sync::{Arc, atomic::Ordering},
     task::{Context, Poll},
@@ -27,8 +28,9 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::TlsAcceptor;
 
 use crate::{
+    access_log::Record,
     metrics::Counters,
-    socket::{Ledger, Socket, SocketLimits, Transport},
+    socket::{Ledger, Peer, Socket, SocketLimits, Transport},
     tls::Certificates,
 };
 
@@ -74,8 +76,8 @@ impl Server {
             let Some(accepted) = self.stop_accepting.run_until_cancelled(listener.accept()).await else {
                 return;
             };
-            let stream = match accepted {
-                Ok((stream, _)) => stream,
+            let (stream, address) = match accepted {
+                Ok(accepted) => accepted,
                 Err(error) => {
                     // Out of file descriptors, or a client that left again: neither is worth ending for.
                     tracing::warn!(%error, "unable to accept a connection, check the limit of open files");
@@ -85,7 +87,7 @@ impl Server {
             };
             // Replies leave in few large writes; waiting to merge them would only delay the last one.
             let _ = stream.set_nodelay(true);
-            let accepted = Accepted { stream, certificates: certificates.clone() };
+            let accepted = Accepted { stream, client: address.ip(), certificates: certificates.clone() };
             match (self.places.clone().try_acquire_owned(), waiting.clone().try_acquire_owned()) {
                 (Ok(place), _) => self.spawn(self.clone().serve(accepted, place)),
                 (Err(_), Ok(wait)) => self.spawn(self.clone().wait(accepted, wait, answering)),
@@ -118,7 +120,12 @@ impl Server {
     }
 
     async fn turn_away(self, accepted: Accepted, _answering: OwnedSemaphorePermit) {
-        self.speak(accepted, |_| async { Ok(too_many_connections()) }).await;
+        let counters = self.counters.clone();
+        let answer = |_| {
+            counters.requests_turned_away.fetch_add(1, Ordering::Relaxed);
+            async { Ok(too_many_connections()) }
+        };
+        self.speak(accepted, answer).await;
     }
 
     async fn speak<Answering, Answer>(&self, accepted: Accepted, answer: Answering)
@@ -128,23 +135,27 @@ impl Server {
     {
         let Some(certificates) = accepted.certificates else {
             let stream = ZeroCopyStream::new(accepted.stream);
-            return self.drive(stream, Transport::Plain, answer).await;
+            let peer = Peer { client: accepted.client, transport: Transport::Plain };
+            return self.drive(stream, peer, answer).await;
         };
         let handshake = TlsAcceptor::from(certificates.present()).accept(accepted.stream);
         match tokio::time::timeout(self.limits.header, handshake).await {
-            Ok(Ok(stream)) => self.drive(stream, Transport::Tls, answer).await,
+            Ok(Ok(stream)) => {
+                let peer = Peer { client: accepted.client, transport: Transport::Tls };
+                self.drive(stream, peer, answer).await;
+            }
             Ok(Err(error)) => tracing::debug!(%error, "a TLS handshake failed"),
             Err(_) => tracing::debug!("a TLS handshake took too long"),
         }
     }
 
-    async fn drive<Stream, Answering, Answer>(&self, stream: Stream, transport: Transport, answer: Answering)
+    async fn drive<Stream, Answering, Answer>(&self, stream: Stream, peer: Peer, answer: Answering)
     where
         Stream: AsyncRead + AsyncWrite + Unpin,
         Answering: Fn(Request<Body>) -> Answer,
         Answer: Future<Output = Result<Response<Body>, Infallible>>,
     {
-        let socket = Socket::new(stream, transport, self.counters.clone(), self.limits);
+        let socket = Socket::new(stream, peer, self.counters.clone(), self.limits);
         let ledger = socket.ledger();
         let service = service_fn(|request: Request<Incoming>| {
             ledger.request_begins();
@@ -153,6 +164,7 @@ impl Server {
             let (answer, ledger) = (answer(request), ledger.clone());
             async move {
                 let mut response = answer.await?;
+                ledger.reply_begins(response.extensions_mut().remove::<Arc<Record>>());
                 response.extensions_mut().extend(self.spellings.clone());
                 if self.leaving.is_cancelled() {
                     response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
@@ -184,6 +196,7 @@ impl Server {
 /// A connection that nothing was read from yet.
 struct Accepted {
     stream: TcpStream,
+    client: IpAddr,
     /// TLS is to be spoken with these.
     certificates: Option<Arc<Certificates>>,
 }

@@ -19,6 +19,7 @@ use tokio::{net::TcpListener, sync::Semaphore};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
+    access_log::AccessLog,
     admin::{self, AdminState},
     catalog::{Catalog, CatalogParts},
     content::{self, ContentState, Via},
@@ -143,6 +144,7 @@ impl Sidecar {
             read_ahead: config.content.read_ahead.mode,
             first_byte,
             node_id,
+            access_log: AccessLog::new(config.log.access.clone()),
             via: Via::new(&id),
         });
         let server = server_of(&config, content, counters.clone()).await;

@@ -9,6 +9,7 @@ use std::{
     collections::VecDeque,
     future::Future,
     io::{self, IoSlice},
+    net::IpAddr,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll, ready},
@@ -22,13 +23,17 @@ use tokio::{
     time::{Instant, Sleep},
 };
 
-use crate::metrics::{Counters, Source};
+use crate::{
+    access_log::Record,
+    metrics::{Counters, Source},
+};
 
 /// What a connection's handler and its socket tell each other.
 #[derive(Debug)]
 pub(crate) struct Ledger {
     counters: Arc<Counters>,
     transport: Transport,
+    client: IpAddr,
     state: Mutex<LedgerState>,
 }
 
@@ -41,11 +46,20 @@ pub(crate) enum Transport {
     Tls,
 }
 
+/// The other end of a connection.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Peer {
+    pub(crate) client: IpAddr,
+    pub(crate) transport: Transport,
+}
+
 #[derive(Debug)]
 struct LedgerState {
     /// Body buffers on their way to the socket.
     outstanding: VecDeque<Buffer>,
     phase: Phase,
+    /// The reply that is being made, if it gets a line in the access log.
+    record: Option<Arc<Record>>,
 }
 
 #[derive(Debug)]
@@ -53,6 +67,8 @@ struct Buffer {
     start: usize,
     end: usize,
     source: Source,
+    /// Of the reply that it belongs to: a client that sends requests in a row may have several on their way.
+    record: Option<Arc<Record>>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,14 +82,20 @@ enum Phase {
 }
 
 impl Ledger {
-    fn new(counters: Arc<Counters>, transport: Transport, header_timeout: Duration) -> Self {
+    fn new(counters: Arc<Counters>, peer: Peer, header_timeout: Duration) -> Self {
         // A new connection is expected to ask at once.
         let phase = Phase::Head { deadline: Instant::now() + header_timeout };
-        Self { counters, transport, state: Mutex::new(LedgerState { outstanding: VecDeque::new(), phase }) }
+        let state = LedgerState { outstanding: VecDeque::new(), phase, record: None };
+        Self { counters, transport: peer.transport, client: peer.client, state: Mutex::new(state) }
     }
 
     pub(crate) const fn transport(&self) -> Transport {
         self.transport
+    }
+
+    /// Address of the other end.
+    pub(crate) const fn client(&self) -> IpAddr {
+        self.client
     }
 
     /// A request head is complete and is being answered.
@@ -81,15 +103,24 @@ impl Ledger {
         self.state.lock().phase = Phase::Answering { handed_over: false };
     }
 
+    /// The head of a reply is made; the bytes that follow are written down here.
+    pub(crate) fn reply_begins(&self, record: Option<Arc<Record>>) {
+        self.state.lock().record = record;
+    }
+
     /// The whole reply is in hyper's hands; the next request may come when it has been written.
     pub(crate) fn reply_ends(&self) {
-        self.state.lock().phase = Phase::Answering { handed_over: true };
+        let mut state = self.state.lock();
+        state.phase = Phase::Answering { handed_over: true };
+        state.record = None;
     }
 
     /// These bytes are on their way to the socket.
     pub(crate) fn expect(&self, bytes: &Bytes, source: Source) {
         let start = bytes.as_ptr().addr();
-        self.state.lock().outstanding.push_back(Buffer { start, end: start + bytes.len(), source });
+        let mut state = self.state.lock();
+        let record = state.record.clone();
+        state.outstanding.push_back(Buffer { start, end: start + bytes.len(), source, record });
     }
 
     /// Counts what the kernel took of these slices.
@@ -113,6 +144,9 @@ impl LedgerState {
         let buffer = &mut self.outstanding[index];
         let taken = length.min(buffer.end - start);
         counters.add_served(buffer.source, taken as u64);
+        if let Some(record) = &buffer.record {
+            record.sent(buffer.source, taken as u64);
+        }
         // Never counted twice; gone from the list before the memory can be used again.
         buffer.start = start + taken;
         if buffer.start == buffer.end {
@@ -141,13 +175,8 @@ pub(crate) struct Socket<Stream> {
 }
 
 impl<Stream> Socket<Stream> {
-    pub(crate) fn new(
-        stream: Stream,
-        transport: Transport,
-        counters: Arc<Counters>,
-        limits: SocketLimits,
-    ) -> Self {
-        let ledger = Arc::new(Ledger::new(counters, transport, limits.header));
+    pub(crate) fn new(stream: Stream, peer: Peer, counters: Arc<Counters>, limits: SocketLimits) -> Self {
+        let ledger = Arc::new(Ledger::new(counters, peer, limits.header));
         let now = Instant::now();
         let timer = Box::pin(tokio::time::sleep_until(now + limits.header.min(limits.idle)));
         Self { stream, ledger, limits, last_progress: now, timer }

@@ -144,6 +144,8 @@ pub const KEYS: &[Key] = &[
     later("telemetry.otlpEndpoint"),
     now("log.level"),
     now("log.format"),
+    now("log.access.sampleOneIn"),
+    now("log.access.clientAddress"),
 ];
 
 /// The key with exactly this path.

@@ -20,9 +20,9 @@ pub use environment::PREFIX as ENVIRONMENT_PREFIX;
 pub use keys::{KEYS, Key};
 pub use load::{ConfigError, Problem};
 pub use section::{
-    ArrayJoin, ArrayScope, Bits, BitsClient, BitsPeers, BitsPeersMode, BitsTimeouts, BranchCache,
-    BranchCacheVersion, Config, Content, ContentClass, ContentKey, ControlPlane, ControlPlaneMode, Eviction,
-    EvictionPolicy, ExtraOrigin, IgnoreQuery, Limits, Listen, Log, LogFormat, LogLevel, Member, Node,
-    ReadAhead, ReadAheadMode, Sharing, SharingMode, Shutdown, Storage, Swarm, Telemetry, TimeToLive, Tls,
-    TlsPeers, TlsVersion, Upstream, UpstreamTimeouts, Volume,
+    AccessLog, ArrayJoin, ArrayScope, Bits, BitsClient, BitsPeers, BitsPeersMode, BitsTimeouts, BranchCache,
+    BranchCacheVersion, ClientAddress, Config, Content, ContentClass, ContentKey, ControlPlane,
+    ControlPlaneMode, Eviction, EvictionPolicy, ExtraOrigin, IgnoreQuery, Limits, Listen, Log, LogFormat,
+    LogLevel, Member, Node, ReadAhead, ReadAheadMode, Sharing, SharingMode, Shutdown, Storage, Swarm,
+    Telemetry, TimeToLive, Tls, TlsPeers, TlsVersion, Upstream, UpstreamTimeouts, Volume,
 };

@@ -23,7 +23,7 @@ pub use content::{
 };
 pub use control_plane::{ControlPlane, ControlPlaneMode};
 pub use listen::{Listen, Node};
-pub use operation::{Limits, Log, LogFormat, LogLevel, Shutdown, Telemetry};
+pub use operation::{AccessLog, ClientAddress, Limits, Log, LogFormat, LogLevel, Shutdown, Telemetry};
 pub use sharing::{ArrayJoin, ArrayScope, Member, Sharing, SharingMode};
 pub use storage::{Storage, Volume};
 pub use swarm::Swarm;

@@ -127,6 +127,8 @@ fn documented() -> Vec<(&'static str, Value)> {
         ("telemetry.otlpEndpoint", json!(null)),
         ("log.level", json!("info")),
         ("log.format", json!("json")),
+        ("log.access.sampleOneIn", json!(10)),
+        ("log.access.clientAddress", json!("Truncated")),
     ]
 }
 

@@ -58,6 +58,7 @@ fn config() -> impl Strategy<Value = Config> {
                 .collect();
             config.log.level = modes.0;
             config.log.format = modes.1;
+            config.log.access.sample_one_in = sizes.2;
             config
         },
     )

@@ -29,9 +29,9 @@ pub(super) struct ContentRequest {
     conditions: Conditions,
 }
 
-/// What is to be sent.
+/// What is asked for of a state of an object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Reply {
+pub(super) enum Asked {
     /// These bytes.
     Content(Selection),
     /// Nothing: the client has it.
@@ -97,12 +97,12 @@ impl ContentRequest {
     }
 
     /// What is asked of this state of the object. Conditions come first (RFC 9110 13.2.2).
-    pub(super) fn reply(&self, generation: &Generation) -> Reply {
+    pub(super) fn reply(&self, generation: &Generation) -> Asked {
         if self.conditions.say_not_modified(generation) {
-            return Reply::NotModified;
+            return Asked::NotModified;
         }
         let other_state = self.if_range.as_ref().is_some_and(|value| !generation.satisfies_if_range(value));
-        Reply::Content(if self.is_head || other_state {
+        Asked::Content(if self.is_head || other_state {
             Selection::Whole
         } else {
             self.range.select(generation.content_length_bytes)

@@ -1,22 +1,14 @@
 //! The binary itself: configuration on the command line, signals and exit codes, the probe client, and a kill in mid-write.
 
 use std::{
-    io::{BufRead, BufReader, Read},
-    net::SocketAddr,
-    process::{Child, Command, Output, Stdio},
+    io::Read,
+    process::{Command, Output, Stdio},
     time::Duration,
 };
 
-use rustix::process::{Pid, Signal, kill_process};
-use serde_json::Value;
+use rustix::process::Signal;
 
-use crate::support::{Connection, Content, HOST, MIB, Origin, Setup, config, eventually};
-
-fn binary() -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_connected-cache-sidecar"));
-    command.env_clear();
-    command
-}
+use crate::support::{Connection, Content, HOST, MIB, Origin, Process, Setup, binary, config, eventually};
 
 fn run(command: &mut Command) -> (bool, String, String) {
     let Output { status, stdout, stderr } = command.output().unwrap();
@@ -50,52 +42,13 @@ fn unknown_keys_end_the_start_by_name() {
     assert!(!success && error.contains("/nowhere/config.yaml"), "{error}");
 }
 
-/// A running binary, ended with the test.
-struct Running {
-    child: Child,
-    http: SocketAddr,
-}
-
-impl Running {
-    /// Starts it on a free port and reads the address from its log.
-    fn start(config: &connected_cache_config::Config, folder: &std::path::Path) -> Self {
-        let file = folder.join("config.yaml");
-        std::fs::write(&file, config.to_yaml()).unwrap();
-        let mut command = binary();
-        command.args(["serve", "--config"]).arg(&file).stdout(Stdio::piped());
-        let mut child = command.spawn().unwrap();
-        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
-        let http = loop {
-            let line: Value =
-                serde_json::from_str(&lines.next().expect("it says that it serves").unwrap()).unwrap();
-            if line["message"] == "serving" {
-                break line["http"].as_str().unwrap().parse().unwrap();
-            }
-        };
-        // Keeps reading, so that it never waits for us.
-        std::thread::spawn(move || lines.for_each(drop));
-        Self { child, http }
-    }
-
-    fn signal(&self, signal: Signal) {
-        kill_process(Pid::from_child(&self.child), signal).unwrap();
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn sigterm_drains_and_exits_with_0() {
     let (origin, folder, scratch) =
         (Origin::start().await, tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-    let mut running = Running::start(&config(&origin, folder.path()), scratch.path());
+    let mut running = Process::start(&config(&origin, folder.path()), scratch.path());
     running.signal(Signal::TERM);
-    let status = tokio::task::block_in_place(|| running.child.wait()).unwrap();
+    let status = tokio::task::block_in_place(|| running.wait());
     assert_eq!(status.code(), Some(0));
 }
 
@@ -109,7 +62,7 @@ async fn a_kill_at_any_moment_leaves_nothing_wrong_behind() {
     for round in 0..5_u64 {
         let content = Content::new(6 * MIB + round, round);
         origin.put(&format!("/{round}"), &content);
-        let running = Running::start(&config, scratch.path());
+        let running = Process::start(&config, scratch.path());
         // What earlier rounds left is right, whatever the kill cut.
         for earlier in 0..round {
             let reply = Connection::open(running.http).await.ask("GET", &target(earlier), &[]).await;

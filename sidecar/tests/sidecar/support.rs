@@ -3,6 +3,7 @@
 mod authority;
 mod client;
 mod origin;
+mod process;
 
 use std::{os::unix::fs::MetadataExt, path::Path, time::Duration};
 
@@ -13,6 +14,7 @@ use tempfile::TempDir;
 pub(crate) use authority::Authority;
 pub(crate) use client::{Connection, Reply};
 pub(crate) use origin::{Content, Fault, Origin};
+pub(crate) use process::{Process, binary};
 
 /// On the built-in list.
 pub(crate) const HOST: &str = "dl.delivery.mp.microsoft.com";

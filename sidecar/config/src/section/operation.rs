@@ -62,6 +62,37 @@ pub struct Log {
     pub level: LogLevel,
     /// One JSON object a line, or text.
     pub format: LogFormat,
+    /// Lines about single replies.
+    pub access: AccessLog,
+}
+
+/// Lines about single replies, by the logger `access` at level `info`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "camelCase")]
+pub struct AccessLog {
+    /// One of so many replies is logged, picked evenly: 1 = each, 0 = none. Replies of 400 and above are logged in any case,
+    /// at most ten a second beside the sample, unless this is 0.
+    pub sample_one_in: u32,
+    /// How much of a client's address is written.
+    pub client_address: ClientAddress,
+}
+
+impl Default for AccessLog {
+    fn default() -> Self {
+        Self { sample_one_in: 10, client_address: ClientAddress::default() }
+    }
+}
+
+/// How much of a client's address is written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ClientAddress {
+    /// All of it.
+    Full,
+    /// Its network: 24 bits of an IPv4 address, 48 bits of an IPv6 address.
+    #[default]
+    Truncated,
+    /// Nothing.
+    None,
 }
 
 /// Severity.
