@@ -91,8 +91,11 @@ pub(crate) enum Freshly {
     NotAsked,
     /// It said that it is still the same.
     Validated,
-    /// It failed, or is being asked: what is known is used although it is stale.
-    Stale,
+    /// It failed, or is being asked: what is known is used although it has been stale for so long.
+    Stale {
+        /// Seconds since it was fresh.
+        seconds: u64,
+    },
 }
 
 /// An object and, if opening it meant fetching, the piece that came with it.
@@ -192,25 +195,49 @@ impl Catalog {
             return self.open_by_fetch(request, None).await;
         };
         let as_it_is = |freshly| Opened { object: object.clone(), first: None, collapsed: false, freshly };
-        match object.head().freshness.use_at(now_seconds(), self.shared.stale) {
+        let (now, freshness) = (now_seconds(), object.head().freshness);
+        let seconds = freshness.age_seconds(now).saturating_sub(freshness.lifetime_seconds);
+        let stale = Freshly::Stale { seconds };
+        match freshness.use_at(now, self.shared.stale) {
             Use::Fresh => Ok(as_it_is(Freshly::NotAsked)),
             Use::StaleWhileRevalidate => {
                 // Runs by itself; whoever comes meanwhile joins it or takes the stale one too.
                 drop(self.opening(request, Some(&object)));
-                Ok(as_it_is(Freshly::Stale))
+                Ok(as_it_is(stale))
             }
-            Use::Revalidate { if_error } => match self.open_by_fetch(request, Some(&object)).await {
-                Err(OpenError::Upstream(error)) if if_error && error.is_temporary() => {
+            Use::Revalidate { if_error: true } if object.was_silent(now) => {
+                drop(self.opening(request, Some(&object)));
+                Ok(as_it_is(stale))
+            }
+            Use::Revalidate { if_error: true } => match self.validate_in_time(request, &object).await {
+                Err(OpenError::Upstream(error)) if error.says_nothing_of(request.target) => {
                     tracing::info!(object = %object.key(), %error, "the origin fails, a stale object is used");
-                    Ok(as_it_is(Freshly::Stale))
+                    Ok(as_it_is(stale))
                 }
                 other => other,
             },
+            Use::Revalidate { if_error: false } => self.open_by_fetch(request, Some(&object)).await,
         }
     }
 
-    /// Opens by a fetch of its own or by one that is under way. Whoever joined one for bytes that turned out to lie beyond the
-    /// end tries again, because the one that failed was not its own.
+    /// Asks about an object that may be used stale if need be, and leaves the client time to get it so. The question itself
+    /// goes on, for those who come later.
+    async fn validate_in_time(
+        &self,
+        request: &OpenRequest<'_>,
+        object: &Arc<Object>,
+    ) -> Result<Opened, OpenError> {
+        let patience = self.shared.upstream.first_byte_budget() / 2;
+        let validated = tokio::time::timeout(patience, self.open_by_fetch(request, Some(object))).await;
+        let outcome = validated.unwrap_or(Err(OpenError::Upstream(UpstreamError::TimedOut)));
+        if matches!(outcome, Err(OpenError::Upstream(UpstreamError::TimedOut))) {
+            object.note_silence(now_seconds());
+        }
+        outcome
+    }
+
+    /// Opens by a fetch of its own or by one that is under way. Whoever joined one that failed for what was its starter's alone,
+    /// bytes beyond the end or a bad signature, tries again.
     async fn open_by_fetch(
         &self,
         request: &OpenRequest<'_>,
@@ -221,6 +248,8 @@ impl Catalog {
             match opening.await {
                 Err(OpenError::Upstream(UpstreamError::OutsideContent { total }))
                     if collapsed && request.offset < total => {}
+                Err(OpenError::Upstream(error))
+                    if collapsed && error.is_about_signature_of(request.target) => {}
                 outcome => return outcome.map(|opened| Opened { collapsed, ..opened }),
             }
         }

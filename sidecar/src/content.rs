@@ -116,7 +116,8 @@ async fn attempt_answer(state: &Arc<ContentState>, request: &ContentRequest, met
     let comes_now = opened.first.is_some();
     let reply = |status, range, result, source| ReplyHead {
         headers: &head.headers,
-        age_seconds: (!comes_now).then(|| head.freshness.age_seconds(now_seconds())),
+        // What comes from the origin itself is new; what comes from a cache before it may be old already.
+        age_seconds: Some(head.freshness.age_seconds(now_seconds())).filter(|age| !comes_now || *age > 0),
         status,
         total,
         range,
@@ -208,11 +209,19 @@ async fn first_piece(
         let source = if opened.collapsed { Source::Memory } else { Source::Origin };
         return Ok((*number, Piece::Filling(fill.clone(), source)));
     }
-    let found = state.catalog.piece(&opened.object, piece, target);
-    if let Piece::Filling(fill, _) = &found {
-        fill.read(range.first - bytes.first).await?;
+    loop {
+        let found = state.catalog.piece(&opened.object, piece, target);
+        if let Piece::Filling(fill, source) = &found
+            && let Err(error) = fill.read(range.first - bytes.first).await
+        {
+            // Another client's signature was refused; ours is to be judged by itself.
+            if *source == Source::Memory && error.is_about_signature_of(target) {
+                continue;
+            }
+            return Err(error);
+        }
+        return Ok((piece, found));
     }
-    Ok((piece, found))
 }
 
 /// How much of the asked range is here at this moment.

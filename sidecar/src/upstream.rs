@@ -46,6 +46,8 @@ pub struct FetchTarget {
     pub https: bool,
     /// Path and query, byte for byte.
     pub path_and_query: String,
+    /// The query is a signature of this one client; what it leads to is shared with others.
+    pub is_signed: bool,
     /// The client's `User-Agent` and `MS-CV`, which are passed on.
     pub headers: HeaderMap,
 }

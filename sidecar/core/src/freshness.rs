@@ -110,7 +110,7 @@ pub struct Freshness {
 /// Limits for stale use where the origin does not say.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct StaleLimits {
-    /// While it is asked again, in seconds.
+    /// While it is asked again, in seconds; never longer than it was fresh.
     pub while_revalidate_seconds: u64,
     /// While the origin fails, in seconds.
     pub if_error_seconds: u64,
@@ -180,7 +180,9 @@ impl Freshness {
             return Use::Revalidate { if_error: false };
         }
         let stale = age - self.lifetime_seconds;
-        let while_revalidate = self.stale_while_revalidate_seconds.unwrap_or(limits.while_revalidate_seconds);
+        // Without the origin's say at most for as long as it was fresh: what changes often is not served long after.
+        let by_default = || limits.while_revalidate_seconds.min(self.lifetime_seconds);
+        let while_revalidate = self.stale_while_revalidate_seconds.unwrap_or_else(by_default);
         let if_error = self.stale_if_error_seconds.unwrap_or(limits.if_error_seconds);
         if stale < while_revalidate {
             Use::StaleWhileRevalidate
@@ -239,6 +241,26 @@ mod tests {
         assert_eq!(freshness.use_at(1080, LIMITS), Use::StaleWhileRevalidate);
         assert_eq!(freshness.use_at(1140, LIMITS), Use::Revalidate { if_error: true });
         assert_eq!(freshness.use_at(1680, LIMITS), Use::Revalidate { if_error: false });
+    }
+
+    #[test]
+    fn what_was_fresh_for_a_moment_is_used_stale_for_a_moment_only() {
+        for (control, last_use, then) in [
+            ("max-age=0", None, Use::Revalidate { if_error: true }),
+            ("max-age=5", Some(9), Use::Revalidate { if_error: true }),
+            ("max-age=5, stale-while-revalidate=20", Some(24), Use::Revalidate { if_error: true }),
+            ("max-age=500", Some(559), Use::Revalidate { if_error: true }),
+        ] {
+            let freshness = Freshness::of(&CacheControl::parse(control), &times(1000));
+            if let Some(last_use) = last_use {
+                assert_eq!(freshness.use_at(1000 + last_use, LIMITS), Use::StaleWhileRevalidate, "{control}");
+            }
+            assert_eq!(
+                freshness.use_at(1000 + last_use.map_or(0, |last| last + 1), LIMITS),
+                then,
+                "{control}"
+            );
+        }
     }
 
     #[test]

@@ -47,6 +47,12 @@ impl ObjectKey {
         &self.0
     }
 
+    /// Whether the query is part of it.
+    #[must_use]
+    pub fn has_query(&self) -> bool {
+        self.0.contains('?')
+    }
+
     /// SHA-256 of the key in lower-case hexadecimal: 64 characters, fit for a file name.
     #[must_use]
     pub fn digest(&self) -> String {

@@ -85,7 +85,8 @@ impl Catalog {
             (Ok(Asked::NotModified(_)), _) => return Err(unasked_304().into()),
             (Err(error), known) => {
                 // Gone for good, or another length: what is kept is not the object any more.
-                let is_gone = matches!(&error, UpstreamError::Status { status } if is_gone(*status));
+                let is_gone = matches!(&error, UpstreamError::Status { status } if is_gone(*status))
+                    && !error.is_about_signature_of(target);
                 if let Some(known) = known
                     && (is_gone || matches!(error, UpstreamError::OutsideContent { .. }))
                 {

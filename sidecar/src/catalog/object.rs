@@ -1,7 +1,10 @@
 //! One object in one generation: what its replies repeat, how fresh it is, and its place in the store.
 
 use std::{
-    sync::{Arc, OnceLock},
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicU64, Ordering},
+    },
     time::{SystemTime, UNIX_EPOCH},
 };
 
@@ -13,6 +16,9 @@ use serde::{Deserialize, Serialize};
 
 /// Objects of at most so many bytes are kept in memory while they are used: no file access for a reply of one packet or few.
 pub(crate) const SMALL_BYTES: u64 = 64 << 10;
+
+/// How long an origin that was silent about an object is not waited for, if the stale object may be used instead.
+const SILENCE_SECONDS: u64 = 15;
 
 /// What every reply of an object repeats, and how long it may be used.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,6 +39,8 @@ pub(crate) struct Object {
     /// `None` = nothing of it can be kept: it is empty, or no volume takes writes.
     stored: Option<Arc<connected_cache_store::Object>>,
     small: OnceLock<Bytes>,
+    /// When its origin was last asked about it and stayed silent, in seconds since 1970; 0 = never.
+    silent_at: AtomicU64,
 }
 
 /// What the store keeps with an object for us.
@@ -98,7 +106,14 @@ impl Object {
         stored: Option<Arc<connected_cache_store::Object>>,
     ) -> Self {
         let generation = head.generation.clone();
-        Self { key, generation, head: Mutex::new(Arc::new(head)), stored, small: OnceLock::new() }
+        Self {
+            key,
+            generation,
+            head: Mutex::new(Arc::new(head)),
+            stored,
+            small: OnceLock::new(),
+            silent_at: AtomicU64::new(0),
+        }
     }
 
     pub(crate) const fn key(&self) -> &ObjectKey {
@@ -129,6 +144,7 @@ impl Object {
             *head = Arc::new(refreshed);
             head.encode()
         };
+        self.silent_at.store(0, Ordering::Relaxed);
         if let Some(stored) = &self.stored {
             stored.set_attributes(encoded);
         }
@@ -136,6 +152,16 @@ impl Object {
 
     pub(crate) const fn layout(&self) -> PieceLayout {
         PieceLayout::new(self.generation.content_length_bytes)
+    }
+
+    /// Notes that its origin was asked about it and did not answer in time.
+    pub(super) fn note_silence(&self, now: u64) {
+        self.silent_at.store(now, Ordering::Relaxed);
+    }
+
+    /// Whether its origin was silent a moment ago, so that nobody needs to wait for it again.
+    pub(super) fn was_silent(&self, now: u64) -> bool {
+        now.abs_diff(self.silent_at.load(Ordering::Relaxed)) < SILENCE_SECONDS
     }
 
     /// Its place in the store.

@@ -67,6 +67,7 @@ impl ContentRequest {
                 origin: origin.clone(),
                 https: transport == Transport::Tls,
                 path_and_query: target.upstream_path_and_query(),
+                is_signed: target.query().is_some() && !key.has_query(),
                 headers: passed_on,
             },
             origin,

@@ -69,7 +69,9 @@ impl ReplyHead<'_> {
         let source = self.source.as_str();
         match (self.result, self.freshly) {
             (CacheResult::Hit, Freshly::NotAsked) => ("HIT", format!("connectedcache; hit; detail={source}")),
-            (CacheResult::Hit, Freshly::Stale) => ("HIT", "connectedcache; hit; detail=stale".to_owned()),
+            (CacheResult::Hit, Freshly::Stale { seconds }) => {
+                ("HIT", format!("connectedcache; hit; ttl=-{seconds}; detail={source}"))
+            }
             (CacheResult::Hit, Freshly::Validated) => {
                 ("HIT", format!("connectedcache; fwd=stale; fwd-status=304{collapsed}; detail={source}"))
             }

@@ -3,6 +3,8 @@
 
 use http::StatusCode;
 
+use super::FetchTarget;
+
 /// Why the origin gave no usable bytes. Cheap to clone: all who wait for one fetch get the same error.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum UpstreamError {
@@ -75,9 +77,9 @@ impl UpstreamError {
             },
             Self::OutsideContent { .. } => StatusCode::RANGE_NOT_SATISFIABLE,
             Self::TimedOut => StatusCode::GATEWAY_TIMEOUT,
-            Self::PrivateTarget => StatusCode::FORBIDDEN,
             Self::Unreachable { .. }
             | Self::Proxy { .. }
+            | Self::PrivateTarget
             | Self::Redirect { .. }
             | Self::Protocol { .. }
             | Self::WrongLength => StatusCode::BAD_GATEWAY,
@@ -101,6 +103,20 @@ impl UpstreamError {
             | Self::NoRoom
             | Self::Changed => false,
         }
+    }
+
+    /// Whether what is known of the content may be used although it is stale: nothing was learned about the content itself.
+    #[must_use]
+    pub(crate) fn says_nothing_of(&self, target: &FetchTarget) -> bool {
+        self.is_temporary()
+            || self.is_about_signature_of(target)
+            || matches!(self, Self::PrivateTarget | Self::Redirect { .. } | Self::NoRoom)
+    }
+
+    /// Whether it is about the signature that one client sent, and not about the content that many share.
+    #[must_use]
+    pub(crate) fn is_about_signature_of(&self, target: &FetchTarget) -> bool {
+        matches!(self, Self::Status { status } if target.is_signed && matches!(status.as_u16(), 401 | 403))
     }
 
     /// Short stable label for metrics and logs.

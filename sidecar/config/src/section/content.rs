@@ -55,7 +55,7 @@ pub enum ContentClass {
 pub struct TimeToLive {
     /// Unused for so long = gone.
     pub max_age_seconds: u64,
-    /// Served for so long past its freshness while a newer state is asked for.
+    /// Served for so long past its freshness while a newer state is asked for, but never longer than it was fresh.
     pub stale_while_revalidate_seconds: u64,
     /// Served for so long past its freshness while the origin fails.
     pub stale_if_error_seconds: u64,

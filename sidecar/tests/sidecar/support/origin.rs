@@ -57,6 +57,8 @@ pub(crate) enum Fault {
     Status(u16),
     /// Says of any range that it lies outside of so many bytes.
     Outside(u64),
+    /// Refuses whoever does not have this in its query, by a 403 that comes when the gate is open.
+    SignedBy(&'static str),
     /// Ignores ranges.
     NoRanges,
     /// Ends the connection after so many body bytes of the announced ones.
@@ -185,7 +187,14 @@ fn answer(
     let text = |name| request.headers().get(name).map(|value| value.to_str().unwrap().to_owned());
     let conditions = Conditions { tag: text(header::IF_NONE_MATCH), date: text(header::IF_MODIFIED_SINCE) };
     let gate = gate.clone();
+    let query = request.uri().query().unwrap_or_default().to_owned();
     async move {
+        if let Some(Fault::SignedBy(signature)) = fault
+            && !query.contains(signature)
+        {
+            let _ = gate.acquire().await;
+            return respond(None, &conditions, None, Some(Fault::Status(403)), gate);
+        }
         if matches!(fault, Some(Fault::Silence)) {
             std::future::pending::<()>().await;
         }

