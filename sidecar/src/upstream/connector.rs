@@ -4,6 +4,7 @@
 
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
+use futures::{StreamExt, stream::FuturesUnordered};
 use http::Uri;
 use tokio::{net::TcpStream, time::timeout};
 use tokio_rustls::TlsConnector;
@@ -141,17 +142,97 @@ impl Connector {
     }
 }
 
-/// The first of the addresses that answers.
+/// How long an address has before the next one is tried beside it (RFC 8305 section 5).
+const NEXT_ADDRESS_AFTER: Duration = Duration::from_millis(250);
+
+/// The first of the addresses that answers. One that swallows what is sent to it costs a moment and not the whole time.
 async fn open(addresses: &[SocketAddr]) -> Result<Stream, ConnectError> {
     let mut last_error = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
-    for address in addresses {
-        match TcpStream::connect(address).await {
-            Ok(stream) => {
-                stream.set_nodelay(true).map_err(ConnectError::Connect)?;
-                return Ok(Stream::Plain(stream));
+    let mut waiting = in_turns(addresses).into_iter();
+    let mut attempts = FuturesUnordered::new();
+    loop {
+        match waiting.next() {
+            Some(address) => attempts.push(TcpStream::connect(address)),
+            None if attempts.is_empty() => return Err(ConnectError::Connect(last_error)),
+            None => {}
+        }
+        let next = async {
+            if waiting.len() > 0 {
+                tokio::time::sleep(NEXT_ADDRESS_AFTER).await;
+            } else {
+                std::future::pending::<()>().await;
             }
-            Err(error) => last_error = error,
+        };
+        tokio::select! {
+            Some(attempt) = attempts.next() => match attempt {
+                Ok(stream) => {
+                    stream.set_nodelay(true).map_err(ConnectError::Connect)?;
+                    return Ok(Stream::Plain(stream));
+                }
+                Err(error) => last_error = error,
+            },
+            () = next => {}
         }
     }
-    Err(ConnectError::Connect(last_error))
+}
+
+/// Both families in turns, beginning with that of the first: if one of them leads nowhere, the other is soon tried.
+fn in_turns(addresses: &[SocketAddr]) -> Vec<SocketAddr> {
+    let Some(first) = addresses.first() else { return Vec::new() };
+    let (same, other): (Vec<_>, Vec<_>) =
+        addresses.iter().partition(|address| address.is_ipv4() == first.is_ipv4());
+    let longest = same.len().max(other.len());
+    (0..longest).flat_map(|index| [same.get(index), other.get(index)]).flatten().copied().collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use tokio::net::{TcpListener, TcpSocket};
+
+    use super::*;
+
+    /// A port that swallows whatever is sent to it: its queue is full and nobody accepts.
+    async fn silent() -> (TcpListener, Vec<TcpStream>) {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.bind((Ipv4Addr::LOCALHOST, 0).into()).unwrap();
+        let listener = socket.listen(1).unwrap();
+        let mut queue = Vec::new();
+        while let Ok(Ok(stream)) =
+            timeout(Duration::from_millis(200), TcpStream::connect(listener.local_addr().unwrap())).await
+        {
+            queue.push(stream);
+        }
+        (listener, queue)
+    }
+
+    #[tokio::test]
+    async fn an_address_that_swallows_everything_does_not_hide_the_next() {
+        let (silent, _queue) = silent().await;
+        let answering = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+        let addresses = [silent.local_addr().unwrap(), answering.local_addr().unwrap()];
+        assert!(
+            matches!(open(&addresses).await, Ok(Stream::Plain(stream)) if stream.peer_addr().unwrap() == addresses[1])
+        );
+    }
+
+    #[tokio::test]
+    async fn the_last_refusal_is_told_when_no_address_answers() {
+        let closed = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap().local_addr().unwrap();
+        let outcome = open(&[closed, closed]).await.map(|_| ());
+        assert!(
+            matches!(outcome, Err(ConnectError::Connect(error)) if error.kind() == io::ErrorKind::ConnectionRefused)
+        );
+        assert!(open(&[]).await.is_err());
+    }
+
+    #[test]
+    fn families_take_turns() {
+        let addresses =
+            |text: &str| text.split(' ').map(|one| one.parse().unwrap()).collect::<Vec<SocketAddr>>();
+        let mixed = addresses("[::1]:1 [::2]:1 [::3]:1 10.0.0.1:1");
+        assert_eq!(in_turns(&mixed), addresses("[::1]:1 10.0.0.1:1 [::2]:1 [::3]:1"));
+        assert_eq!(in_turns(&[]), []);
+    }
 }

@@ -4,7 +4,7 @@
 use std::{
     collections::BTreeMap,
     io,
-    net::{IpAddr, SocketAddr},
+    net::{IpAddr, SocketAddr, ToSocketAddrs},
     time::Duration,
 };
 
@@ -56,8 +56,7 @@ impl Names {
             return Ok(vec![SocketAddr::new(address, port)]);
         }
         let Some(resolver) = &self.resolver else {
-            let found = tokio::net::lookup_host((host, port)).await.map_err(ConnectError::Resolve)?;
-            return Ok(found.collect());
+            return by_system(host, port).await.map_err(ConnectError::Resolve);
         };
         // With the root's dot: no search domain is tried.
         let found = resolver.lookup_ip(format!("{host}.")).await;
@@ -76,6 +75,30 @@ impl Names {
     fn is_allowed(&self, address: IpAddr) -> bool {
         self.allow_private_targets || is_public(address)
     }
+}
+
+/// Where the system keeps names of its own.
+const HOSTS: &str = "/etc/hosts";
+
+/// As the system resolves. A name with dots is meant as it is: search domains, which a cluster's pods have and try first, would
+/// cost several questions for each answer, and one with a wildcard would answer for the internet.
+async fn by_system(host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
+    let host = host.to_owned();
+    let looked_up = tokio::task::spawn_blocking(move || {
+        // Names of that file are found without the root's dot only.
+        let is_own = std::fs::read_to_string(HOSTS).is_ok_and(|hosts| is_listed(&hosts, &host));
+        let name = if is_own || !host.contains('.') { host } else { format!("{host}.") };
+        (name.as_str(), port).to_socket_addrs().map(Iterator::collect)
+    });
+    looked_up.await.map_err(io::Error::other)?
+}
+
+/// Whether a file of hosts has this name.
+fn is_listed(hosts: &str, name: &str) -> bool {
+    hosts.lines().any(|line| {
+        let line = line.split('#').next().unwrap_or_default();
+        line.split_whitespace().skip(1).any(|listed| listed.eq_ignore_ascii_case(name))
+    })
 }
 
 /// The address that a host of a URL is, if it is one; IPv6 stands there in brackets.
@@ -115,6 +138,23 @@ mod tests {
     use connected_cache_config::Config;
 
     use super::*;
+
+    #[test]
+    fn names_of_a_file_of_hosts_are_found_in_every_column() {
+        let hosts = "127.0.0.1\tlocalhost\n10.0.0.1 a.example  B.example # c.example\n# 10.0.0.2 d.example\n";
+        for (name, listed) in
+            [("a.example", true), ("b.example", true), ("c.example", false), ("d.example", false)]
+        {
+            assert_eq!(is_listed(hosts, name), listed, "{name}");
+        }
+        assert!(!is_listed(hosts, "10.0.0.1"));
+    }
+
+    #[tokio::test]
+    async fn the_system_s_own_names_are_found() {
+        let found = by_system("localhost", 80).await.unwrap();
+        assert!(!found.is_empty() && found.iter().all(|address| address.ip().is_loopback()), "{found:?}");
+    }
 
     #[test]
     fn a_host_that_is_a_private_address_is_refused_unless_allowed() {

@@ -67,7 +67,7 @@ async fn answers_are_kept_for_their_time_to_live() {
 }
 
 #[tokio::test]
-async fn a_private_answer_is_403() {
+async fn a_private_answer_is_502() {
     let (mut setup, _front, server) = start(record([127, 0, 0, 1], 300)).await;
     setup.config.content.allow_private_targets = false;
     setup.restart().await;
