@@ -345,15 +345,16 @@ impl Catalog {
         }
     }
 
+    /// Takes a body without a length: the first piece of it in the room that its asker holds, more beside.
     pub(super) async fn take_unmeasured(&self, mut body: OriginBody) -> Result<Bytes, UpstreamError> {
-        let Some(_room) = self.shared.room.wait(MAX_UNMEASURED_BYTES).await else {
-            return Err(UpstreamError::NoRoom);
-        };
-        let mut collected = Vec::new();
+        let (mut collected, mut large) = (Vec::new(), None);
         while let Some(bytes) = body.next().await? {
             self.shared.counters.origin_bytes.fetch_add(bytes.len() as u64, Ordering::Relaxed);
             if (collected.len() + bytes.len()) as u64 > MAX_UNMEASURED_BYTES {
                 return Err(UpstreamError::Protocol { reason: "more than 16 MiB without a Content-Length" });
+            }
+            if (collected.len() + bytes.len()) as u64 > PIECE_LENGTH_BYTES && large.is_none() {
+                large = Some(self.shared.room.wait_unmeasured().await.ok_or(UpstreamError::NoRoom)?);
             }
             collected.extend_from_slice(&bytes);
         }

@@ -14,6 +14,9 @@ const PATIENCE: Duration = Duration::from_secs(5);
 pub(crate) struct Room {
     units: Arc<Semaphore>,
     half: usize,
+    /// For content whose length is not known before all of it is here: one at a time, beside the others, so that none waits
+    /// for more while it holds some.
+    unmeasured: Arc<Semaphore>,
 }
 
 impl Room {
@@ -21,7 +24,11 @@ impl Room {
     pub(crate) fn new(bytes: u64) -> Self {
         let units = usize::try_from(bytes.max(8 << 20) / UNIT_BYTES).unwrap_or(usize::MAX);
         let units = units.min(Semaphore::MAX_PERMITS);
-        Self { units: Arc::new(Semaphore::new(units)), half: units / 2 }
+        Self {
+            units: Arc::new(Semaphore::new(units)),
+            half: units / 2,
+            unmeasured: Arc::new(Semaphore::new(1)),
+        }
     }
 
     /// Permits for so many bytes.
@@ -37,6 +44,11 @@ impl Room {
     pub(super) async fn wait(&self, length_bytes: u64) -> Option<OwnedSemaphorePermit> {
         let room = self.units.clone().acquire_many_owned(Self::permits(length_bytes));
         tokio::time::timeout(PATIENCE, room).await.ok()?.ok()
+    }
+
+    /// The right to hold more than a piece of content that has no length; `None` = somebody else had it all the time.
+    pub(super) async fn wait_unmeasured(&self) -> Option<OwnedSemaphorePermit> {
+        tokio::time::timeout(PATIENCE, self.unmeasured.clone().acquire_owned()).await.ok()?.ok()
     }
 
     /// Room for a piece that nobody waits for yet; `None` = less than half of it all is left.

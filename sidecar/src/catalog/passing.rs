@@ -7,7 +7,9 @@ use std::{
 };
 
 use bytes::Bytes;
-use connected_cache_core::{ByteRange, Generation, ObjectKey, RangeHeader, RangeSpec, Selection};
+use connected_cache_core::{
+    ByteRange, Generation, ObjectKey, PIECE_LENGTH_BYTES, RangeHeader, RangeSpec, Selection,
+};
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 
 use super::{
@@ -131,7 +133,9 @@ impl Catalog {
         let (head, came, source) = match understand(parts.status, &parts.headers, clock)? {
             Meaning::Content { head, part, .. } => (head, part, Source::Arriving(body)),
             Meaning::Unmeasured => {
+                let room = self.shared.room.wait(PIECE_LENGTH_BYTES).await.ok_or(UpstreamError::NoRoom)?;
                 let bytes = self.take_unmeasured(body).await?;
+                drop(room);
                 let head = head(&parts.headers, bytes.len() as u64, clock)?;
                 (head, None, Source::Here(Some(bytes)))
             }

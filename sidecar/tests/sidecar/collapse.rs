@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use connected_cache_config::ReadAheadMode;
+use connected_cache_config::{ByteSize, ReadAheadMode};
 use connected_cache_sidecar::metrics::Source;
 
 use crate::support::{Content, Fault, HOST, MIB, Setup, eventually};
@@ -90,4 +90,20 @@ async fn whole_object_read_ahead_fetches_what_nobody_asked_for() {
     })
     .await;
     eventually("seven pieces were fetched", || async { setup.origin.seen().len() == 7 }).await;
+}
+
+#[tokio::test]
+async fn many_contents_without_a_length_at_once_fit_into_little_memory() {
+    let setup =
+        Setup::start_with(|config| config.storage.memory = Some(ByteSize::from_bytes(16 << 20))).await;
+    let contents: Vec<Content> = (0..60).map(|seed| Content::new(40_000 + seed * 50_000, seed)).collect();
+    for (number, content) in contents.iter().enumerate() {
+        setup.origin.put(&format!("/{number}"), content);
+        setup.origin.set_fault(&format!("/{number}"), Some(Fault::Chunked));
+    }
+    let paths: Vec<String> = (0..contents.len()).map(|number| format!("/{number}")).collect();
+    let replies = futures::future::join_all(paths.iter().map(|path| setup.get(path, &[]))).await;
+    for (reply, content) in replies.iter().zip(&contents) {
+        assert!(reply.status == 200 && reply.body == content.whole(), "{}: {}", content.length, reply.status);
+    }
 }
