@@ -390,15 +390,15 @@ impl Catalog {
         Piece::Filling(fill, Source::Origin)
     }
 
-    /// Fetches what is missing from `first` to `last` before anybody waits for it, neighbours by one request. Gives the pieces
-    /// that are fetched for this; `None` = there is no memory to spare for more now.
+    /// Fetches what is missing from `first` to `last` before anybody waits for it, neighbours by one request. Gives what
+    /// is fetched for this; `None` = there is no memory to spare for more now.
     pub(crate) fn fetch_ahead(
         &self,
         object: &Arc<Object>,
         first: PieceIndex,
         last: PieceIndex,
         target: &FetchTarget,
-    ) -> Option<Vec<PieceIndex>> {
+    ) -> Option<Vec<(PieceIndex, Arc<Fill>)>> {
         let layout = object.layout();
         let (mut number, mut fetched) = (first.number(), Vec::new());
         while let Some(piece) = layout.piece(number).filter(|piece| *piece <= last) {
@@ -415,7 +415,7 @@ impl Catalog {
                 break;
             }
             number += run.len() as u64;
-            fetched.extend(run.iter().map(|(piece, _)| *piece));
+            fetched.extend(run.iter().cloned());
             for (piece, fill) in &run {
                 if let Some(part) = room.split(Room::units(layout.range_of(*piece).length())) {
                     fill.keep_room(part);

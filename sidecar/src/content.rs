@@ -2,6 +2,7 @@
 //! reply whose every header and byte a Windows client relies on.
 
 mod body;
+mod patience;
 mod request;
 mod respond;
 mod via;
@@ -233,11 +234,13 @@ fn cache_result(state: &ContentState, opened: &Opened, range: Option<ByteRange>)
     let (stored, pieces) = object.stored_of(range);
     let mut here = stored;
     if stored < pieces && pieces - stored <= MOST_LOOKED_AT {
-        // Complete in memory and about to be stored counts as here, unless it was fetched for this very request.
-        let is_fetched = |piece: &PieceIndex| opened.first.as_ref().is_some_and(|(first, _)| first == piece);
-        let missing = object.layout().pieces_of(range).filter(|piece| !object.has(*piece));
-        let arriving = missing.filter(|piece| !is_fetched(piece) && state.catalog.is_here(object, *piece));
-        here += arriving.count() as u64;
+        // Complete in memory and about to be stored counts as here, unless it was fetched for this very request. What is not
+        // here is counted, because it only ever gets less while we count.
+        let is_fetched = |piece| opened.first.as_ref().is_some_and(|(first, _)| *first == piece);
+        let is_absent = |piece: &PieceIndex| {
+            is_fetched(*piece) || (!object.has(*piece) && !state.catalog.is_here(object, *piece))
+        };
+        here = pieces - object.layout().pieces_of(range).filter(is_absent).count() as u64;
     }
     match here {
         0 => CacheResult::Miss,

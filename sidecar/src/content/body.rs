@@ -17,11 +17,13 @@ use futures::{Stream, StreamExt, stream};
 use http_body::{Frame, SizeHint};
 
 use crate::{
-    catalog::{Catalog, Found, Object, PassedBody, Piece},
+    catalog::{Catalog, Fill, Found, Object, PassedBody, Piece},
     metrics::{Counters, Source},
     socket::{Ledger, Transport},
     upstream::{FetchTarget, UpstreamError},
 };
+
+use super::patience::Patience;
 
 /// Pieces fetched beyond the one that is being sent: this many at first, and twice as many with each piece that was sent.
 const FIRST_AHEAD: u64 = 2;
@@ -74,6 +76,7 @@ impl BodyPlan {
             ahead,
             asked_ahead: first.0.number() + 1,
             fetched: Vec::new(),
+            patience: Patience::new(),
             object,
             next: range.first,
             last: range.last,
@@ -108,8 +111,10 @@ struct Reader {
     ahead: u64,
     /// Number of the first piece that was not asked for ahead.
     asked_ahead: u64,
-    /// Pieces that are fetched for this reply: wherever their bytes are by then, they came from the origin for it.
-    fetched: Vec<PieceIndex>,
+    /// Pieces that are fetched for this reply: wherever their bytes are by then, they came from the origin for it. Holding
+    /// their fills keeps the bytes where no volume takes them.
+    fetched: Vec<(PieceIndex, Arc<Fill>)>,
+    patience: Patience,
     retries: u32,
 }
 
@@ -121,21 +126,30 @@ impl Reader {
         let layout = self.object.layout();
         let piece = layout.piece_at(self.next).ok_or(UpstreamError::WrongLength)?;
         if piece != self.current.0 {
-            self.current = (piece, self.catalog.piece(&self.object, piece, &self.target));
+            self.fetched.retain(|(fetched, _)| *fetched >= piece);
+            let state = match self.fetched_fill(piece) {
+                Some(fill) => Piece::Filling(fill, Source::Origin),
+                None => self.catalog.piece(&self.object, piece, &self.target),
+            };
+            self.current = (piece, state);
             self.ahead = (self.ahead * 2).min(MOST_AHEAD);
-            self.fetched.retain(|fetched| *fetched >= piece);
         }
         self.fetch_ahead();
         let bounds = layout.range_of(piece);
         let within =
             ByteRange { first: self.next - bounds.first, last: self.last.min(bounds.last) - bounds.first };
         let (mut bytes, mut source) = self.read(piece, within).await?;
-        if self.fetched.contains(&piece) {
+        if self.fetched_fill(piece).is_some() {
             source = Source::Origin;
         }
         bytes.truncate(usize::try_from(within.length()).unwrap_or(usize::MAX));
         self.next += bytes.len() as u64;
+        self.patience.got(bytes.len());
         Ok(Some((bytes, source)))
+    }
+
+    fn fetched_fill(&self, piece: PieceIndex) -> Option<Arc<Fill>> {
+        self.fetched.iter().find(|(fetched, _)| *fetched == piece).map(|(_, fill)| fill.clone())
     }
 
     /// Bytes from the front of a range of the current piece. What is stored may be gone or turn out damaged, and what is being
@@ -147,23 +161,25 @@ impl Reader {
                 Piece::Stored => match self.catalog.read(&self.object, piece, within, self.mapped).await {
                     Some(bytes) => {
                         // What is read back from the store by the reply that fetched it was not asked for again.
-                        if !self.fetched.contains(&piece) {
+                        if self.fetched_fill(piece).is_none() {
                             self.object.touch(piece);
                         }
                         return Ok((bytes, Source::Disk));
                     }
                     None => self.catalog.piece_anew(&self.object, piece, &self.target),
                 },
-                Piece::Filling(fill, source) => match fill.read(within.first).await {
+                Piece::Filling(fill, source) => match self.patience.wait_for(fill.read(within.first)).await {
                     Ok(Found::Bytes(bytes)) => return Ok((bytes, source)),
                     Ok(Found::Stored) => {
                         if source == Source::Origin {
-                            self.fetched.push(piece);
+                            self.fetched.push((piece, fill));
                         }
                         Piece::Stored
                     }
+                    Err(error) if self.patience.is_over() => return Err(error),
                     Err(error) if error.is_temporary() && self.retries > 0 => {
                         self.retries -= 1;
+                        self.fetched.retain(|(fetched, _)| *fetched != piece);
                         tracing::debug!(%error, "a piece is fetched again");
                         self.catalog.piece(&self.object, piece, &self.target)
                     }

@@ -100,6 +100,18 @@ async fn a_body_that_stops_is_cut_after_the_idle_time() {
 }
 
 #[tokio::test]
+async fn a_body_that_stops_for_good_is_not_tried_until_its_client_loses_patience() {
+    let setup = Setup::start().await;
+    let content = Content::new(MIB, 1);
+    setup.origin.put("/f", &content);
+    setup.origin.set_fault("/f", Some(Fault::GateAfter(1000)));
+    let reply = setup.get("/f", &[]).await;
+    assert!(reply.cut && reply.body == content.bytes(0..1000), "{} bytes", reply.body.len());
+    // 8 s of silence, and 2 s of another try.
+    assert!(setup.origin.seen().len() <= 2, "{:?}", setup.origin.ranges());
+}
+
+#[tokio::test]
 async fn an_origin_without_ranges_is_read_once_for_all_pieces() {
     let setup = Setup::start().await;
     let content = Content::new(6 * MIB + 77, 1);

@@ -5,7 +5,7 @@ use std::fs;
 use connected_cache_config::{ByteSize, Volume};
 use connected_cache_sidecar::Sidecar;
 
-use crate::support::{Content, MIB, Origin, Setup, config, eventually, used_bytes};
+use crate::support::{Content, HOST, MIB, Origin, Setup, config, eventually, used_bytes};
 
 #[tokio::test]
 async fn a_missing_volume_and_one_that_is_a_file_end_the_start_with_words() {
@@ -51,6 +51,23 @@ async fn a_volume_that_fails_while_running_is_passed_by_and_clients_notice_nothi
         setup.get("/f", &[]).await.header("X-Cache") == Some("HIT")
     })
     .await;
+}
+
+#[tokio::test]
+async fn a_slow_client_costs_one_copy_although_nothing_can_be_kept() {
+    let setup =
+        Setup::start_with(|config| config.storage.min_free = ByteSize::from_bytes(u64::MAX / 2)).await;
+    let content = Content::new(24 * MIB, 1);
+    setup.origin.put("/f", &content);
+    let mut connection = setup.connect().await;
+    connection.request("GET", &format!("/f?cacheHostOrigin={HOST}"), &[]).await;
+    connection.head().await;
+    // Pieces that were fetched ahead are complete, and no volume takes them, before anybody reads them.
+    let passed = "connectedcache_pieces_passed_through_total";
+    eventually("pieces are passed through", || async { setup.metric(passed).await >= Some(6) }).await;
+    let length = usize::try_from(content.length).unwrap();
+    assert!(connection.wait_for_body(length).await[..length] == content.whole());
+    assert_eq!(setup.sidecar().origin_bytes(), content.length);
 }
 
 #[tokio::test]
