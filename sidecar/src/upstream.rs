@@ -8,6 +8,7 @@ mod address;
 mod body;
 mod connector;
 mod error;
+mod location;
 mod names;
 mod pool;
 mod proxy;
@@ -129,19 +130,14 @@ impl Upstream {
             .get(header::LOCATION)
             .and_then(|value| value.to_str().ok())
             .ok_or(refused("without a usable Location"))?;
-        let base = url::Url::parse(&from.to_string()).map_err(|_| refused("from an unusable URL"))?;
-        let mut next = base.join(location).map_err(|_| refused("to an unusable URL"))?;
-        if !matches!(next.scheme(), "http" | "https") {
+        let next = location::resolve(from, location).ok_or(refused("to an unusable URL"))?;
+        if !matches!(next.scheme_str(), Some("http" | "https")) {
             return Err(refused("to another protocol"));
         }
-        // Credentials in a URL are not for requests (RFC 9110 4.2.4).
-        if next.set_username("").and(next.set_password(None)).is_err() {
-            return Err(refused("to an unusable URL"));
-        }
         let name =
-            next.host_str().and_then(|host| OriginName::parse(host).ok()).ok_or(refused("to an address"))?;
+            next.host().and_then(|host| OriginName::parse(host).ok()).ok_or(refused("to an address"))?;
         self.allow_list.admit(&name).map_err(|_| refused("to a host outside the allow-list"))?;
-        Uri::try_from(next.as_str()).map_err(|_| refused("to an unusable URL"))
+        Ok(next)
     }
 }
 
