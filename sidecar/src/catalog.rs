@@ -54,6 +54,10 @@ const ROOM_PATIENCE: Duration = Duration::from_secs(2);
 const MAX_COPIED_BYTES: usize = 128 << 10;
 /// Pieces of one object that are fetched at once in the background.
 const BACKGROUND_PIECES: usize = 4;
+/// Pieces before a range that have to be here for it to look like one of a sequence.
+const LEAST_RUN: u64 = 2;
+/// Most pieces that are fetched before anybody asks for them.
+pub(crate) const MOST_AHEAD: u64 = 8;
 /// What one known object takes in memory, roughly, beside its bytes.
 const OBJECT_BYTES: u64 = 1024;
 
@@ -425,6 +429,33 @@ impl Catalog {
             self.shared.tasks.spawn(async move { catalog.fetch_run(&object, &target, run).await });
         }
         Some(fetched)
+    }
+
+    /// Fetches on behind a range whose predecessors are here: somebody reads the object piece by piece, as Windows clients do,
+    /// each by a request of its own. The longer the run before it, the further, and always several pieces by one request.
+    pub(crate) fn fetch_on(&self, object: &Arc<Object>, range: ByteRange, target: &FetchTarget) {
+        let layout = object.layout();
+        let (Some(first), Some(last)) = (layout.piece_at(range.first), layout.piece_at(range.last)) else {
+            return;
+        };
+        // Most requests are for what is stored, and need no more than this.
+        let Some(next) = layout.piece(last.number() + 1).filter(|next| !object.has(*next)) else { return };
+        let known = |number: u64| {
+            layout.piece(number).is_some_and(|piece| self.shared.transit.is_known(object, piece))
+        };
+        let run = (1..=MOST_AHEAD).take_while(|back| first.number() >= *back && known(first.number() - back));
+        let ahead = run.count() as u64;
+        let coming =
+            (next.number()..).take_while(|number| *number - last.number() <= ahead && known(*number));
+        let coming = coming.count() as u64;
+        let end = layout.piece((last.number() + ahead).min(layout.piece_count() - 1));
+        if let (Some(from), Some(end)) = (layout.piece(next.number() + coming), end)
+            && ahead >= LEAST_RUN
+            && coming <= ahead / 2
+            && from <= end
+        {
+            self.fetch_ahead(object, from, end, target);
+        }
     }
 
     /// Fetches everything that is missing of an object, a few pieces at a time, whoever asked for what.

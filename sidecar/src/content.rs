@@ -156,6 +156,9 @@ async fn attempt_answer(state: &Arc<ContentState>, request: &ContentRequest, met
         (Piece::Filling(_, Source::Origin), CacheResult::Hit) => (CacheResult::Miss, Source::Origin),
         (Piece::Filling(_, source), _) => (result, *source),
     };
+    if state.read_ahead == ReadAheadMode::Adaptive {
+        state.catalog.fetch_on(&object, range, &request.target);
+    }
     let plan = BodyPlan {
         catalog: state.catalog.clone(),
         meter,

@@ -17,7 +17,7 @@ use futures::{Stream, StreamExt, stream};
 use http_body::{Frame, SizeHint};
 
 use crate::{
-    catalog::{Catalog, Fill, Found, Object, PassedBody, Piece},
+    catalog::{Catalog, Fill, Found, MOST_AHEAD, Object, PassedBody, Piece},
     metrics::{Counters, Source},
     socket::{Ledger, Transport},
     upstream::{FetchTarget, UpstreamError},
@@ -25,9 +25,9 @@ use crate::{
 
 use super::patience::Patience;
 
-/// Pieces fetched beyond the one that is being sent: this many at first, and twice as many with each piece that was sent.
+/// Pieces fetched beyond the one that is being sent: this many at first, and twice as many with each piece that was sent, up to
+/// [`MOST_AHEAD`].
 const FIRST_AHEAD: u64 = 2;
-const MOST_AHEAD: u64 = 8;
 /// Tries for one reply beyond the first one of each piece.
 const RETRIES: u32 = 4;
 

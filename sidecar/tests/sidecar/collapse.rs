@@ -96,7 +96,7 @@ async fn whole_object_read_ahead_fetches_what_nobody_asked_for() {
 async fn many_contents_without_a_length_at_once_fit_into_little_memory() {
     let setup =
         Setup::start_with(|config| config.storage.memory = Some(ByteSize::from_bytes(16 << 20))).await;
-    let contents: Vec<Content> = (0..60).map(|seed| Content::new(40_000 + seed * 50_000, seed)).collect();
+    let contents: Vec<Content> = (0..12).map(|seed| Content::new(40_000 + seed * 150_000, seed)).collect();
     for (number, content) in contents.iter().enumerate() {
         setup.origin.put(&format!("/{number}"), content);
         setup.origin.set_fault(&format!("/{number}"), Some(Fault::Chunked));
@@ -106,4 +106,34 @@ async fn many_contents_without_a_length_at_once_fit_into_little_memory() {
     for (reply, content) in replies.iter().zip(&contents) {
         assert!(reply.status == 200 && reply.body == content.whole(), "{}: {}", content.length, reply.status);
     }
+}
+
+#[tokio::test]
+async fn who_asks_piece_by_piece_finds_the_next_ones_on_their_way() {
+    let setup = Setup::start().await;
+    let content = Content::new(24 * MIB + 5, 1);
+    setup.origin.put("/f", &content);
+    for number in 0..25 {
+        let (first, end) = (number * MIB, ((number + 1) * MIB).min(content.length));
+        let reply = setup.get("/f", &[&format!("Range: bytes={first}-{}", end - 1)]).await;
+        assert!(reply.status == 206 && reply.body == content.bytes(first..end), "piece {number}");
+    }
+    assert_eq!(setup.sidecar().origin_bytes(), content.length);
+    // Three by themselves, then in runs of up to eight.
+    assert!(setup.origin.seen().len() <= 12, "{:?}", setup.origin.ranges());
+}
+
+#[tokio::test]
+async fn who_asks_here_and_there_gets_nothing_fetched_beside() {
+    let setup = Setup::start().await;
+    let content = Content::new(64 * MIB, 1);
+    setup.origin.put("/f", &content);
+    let mut asked = Vec::new();
+    for number in [40, 3, 20, 41, 21, 60, 4] {
+        let range = format!("bytes={}-{}", number * MIB, (number + 1) * MIB - 1);
+        assert_eq!(setup.get("/f", &[&format!("Range: {range}")]).await.status, 206);
+        asked.push(range);
+    }
+    asked.sort();
+    assert_eq!(setup.origin.ranges(), asked);
 }

@@ -102,7 +102,7 @@ pub struct ReadAhead {
 pub enum ReadAheadMode {
     /// Only what was asked, one piece at a time.
     Off,
-    /// A few pieces ahead inside the asked range.
+    /// A few pieces ahead inside the asked range, and behind it once pieces before it were asked for one after the other.
     #[default]
     Adaptive,
     /// Any request fetches the whole object.
