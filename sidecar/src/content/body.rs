@@ -177,7 +177,9 @@ impl Reader {
                         Piece::Stored
                     }
                     Err(error) if self.patience.is_over() => return Err(error),
-                    Err(error) if error.is_temporary() && self.retries > 0 => {
+                    Err(error)
+                        if self.retries > 0 && (error.is_temporary() || error == UpstreamError::NoRoom) =>
+                    {
                         self.retries -= 1;
                         self.fetched.retain(|(fetched, _)| *fetched != piece);
                         tracing::debug!(%error, "a piece is fetched again");

@@ -15,6 +15,7 @@ mod freshness;
 mod generations;
 mod https;
 mod limits;
+mod memory;
 mod origins;
 mod ranges;
 mod upstream;

@@ -103,6 +103,12 @@ impl Connection {
         &self.buffer
     }
 
+    /// The first so many body bytes, or those that came before the connection ended.
+    pub(crate) async fn body_up_to(&mut self, count: usize) -> &[u8] {
+        while self.buffer.len() < count && self.read_more().await {}
+        &self.buffer
+    }
+
     /// Reads to the end of the connection; how many bytes followed the reply head.
     pub(crate) async fn read_to_end(&mut self) -> u64 {
         while self.read_more().await {}
