@@ -556,6 +556,32 @@ impl Catalog {
         self.shared.writers.run(number, work).await.unwrap_or(Err(FillError::Unhealthy))
     }
 
+    /// The whole of a stored piece in hand, so that it can't be evicted under the one who reads it; `None` = it can't be read, and
+    /// the object is forgotten. For content without a validator, which no other fetch can continue; it has one piece.
+    pub(crate) async fn hold(
+        &self,
+        object: &Arc<Object>,
+        piece: PieceIndex,
+        mapped: bool,
+    ) -> Option<Arc<Fill>> {
+        let length = object.layout().range_of(piece).length();
+        let fill = Fill::new(length);
+        let mut first = 0;
+        while first < length {
+            let within = ByteRange { first, last: length - 1 };
+            let Some(bytes) =
+                self.read(object, piece, within, mapped).await.filter(|bytes| !bytes.is_empty())
+            else {
+                self.forget(object);
+                return None;
+            };
+            first += bytes.len() as u64;
+            fill.push(bytes).ok()?;
+        }
+        fill.finish(Ok(()));
+        Some(Arc::new(fill))
+    }
+
     /// Stored bytes from the beginning of a range of a piece, all or as many as one read gives; `None` if they can't be read
     /// (gone, damaged, or the disk fails). `mapped` = the reader only hands them to the kernel, so they need not be copied.
     pub(crate) async fn read(

@@ -149,7 +149,7 @@ async fn attempt_answer(state: &Arc<ContentState>, request: &ContentRequest, met
     }
     let Some(range) = range else { return Err(Refusal::Unsatisfiable { total }) };
     // The reply begins once its first bytes are here: until then a failure can still be told by a status.
-    let first = first_piece(state, &opened, range, &request.target).await?;
+    let first = first_piece(state, &opened, range, &request.target, meter.is_mapped()).await?;
     let (result, source) = match (&first.1, result) {
         (Piece::Stored, _) => (result, Source::Disk),
         // It was here a moment ago and had to be fetched after all.
@@ -203,6 +203,7 @@ async fn first_piece(
     opened: &Opened,
     range: ByteRange,
     target: &FetchTarget,
+    mapped: bool,
 ) -> Result<FirstPiece, UpstreamError> {
     let layout = opened.object.layout();
     let piece = layout.piece_at(range.first).ok_or(UpstreamError::WrongLength)?;
@@ -223,6 +224,10 @@ async fn first_piece(
                 continue;
             }
             return Err(error);
+        }
+        if matches!(found, Piece::Stored) && !opened.object.generation().is_named() {
+            let held = state.catalog.hold(&opened.object, piece, mapped).await;
+            return Ok((piece, Piece::Filling(held.ok_or(UpstreamError::Changed)?, Source::Disk)));
         }
         return Ok((piece, found));
     }

@@ -50,7 +50,7 @@ impl Meter {
         Body::new(ContentBody { stream: stream.boxed(), remaining, meter: self, failure: None })
     }
 
-    fn is_mapped(&self) -> bool {
+    pub(super) fn is_mapped(&self) -> bool {
         self.ledger.as_ref().is_some_and(|ledger| ledger.transport() == Transport::Plain)
     }
 }
