@@ -2,6 +2,7 @@
 #![warn(missing_docs)]
 
 mod allow_list;
+mod bandwidth;
 mod conditions;
 mod freshness;
 mod generation;
@@ -11,6 +12,10 @@ mod piece;
 mod range;
 
 pub use allow_list::{AllowList, AllowedOrigin};
+pub use bandwidth::{
+    BandwidthLimits, BandwidthPlan, BitRate, ClientNetwork, FLOOR_BYTES_PER_SECOND, Grant, Schedule,
+    TokenBucket, reserve,
+};
 pub use conditions::Conditions;
 pub use freshness::{AnswerTimes, CacheControl, Freshness, StaleLimits, Use};
 pub use generation::Generation;
