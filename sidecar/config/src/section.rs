@@ -1,6 +1,7 @@
 //! The sections of the file, one module per section. Every struct has every field defaulted and refuses unknown
 //! ones, so that a partial file is a whole configuration.
 
+mod bandwidth;
 mod bits;
 mod branch_cache;
 mod content;
@@ -15,6 +16,7 @@ mod upstream;
 
 use serde::{Deserialize, Serialize};
 
+pub use bandwidth::{Bandwidth, BandwidthSchedule, ParseTimeOfDayError, ScheduledCap, TimeOfDay, Weekday};
 pub use bits::{Bits, BitsClient, BitsPeers, BitsPeersMode, BitsTimeouts};
 pub use branch_cache::{BranchCache, BranchCacheVersion};
 pub use content::{
@@ -44,6 +46,8 @@ pub struct Config {
     pub content: Content,
     /// How origins are reached.
     pub upstream: Upstream,
+    /// How much of the links may be used.
+    pub bandwidth: Bandwidth,
     /// The Delivery Optimization control plane.
     pub control_plane: ControlPlane,
     /// Other pods and peers.

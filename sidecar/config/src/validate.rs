@@ -1,5 +1,7 @@
 //! Rules between and inside values that the types alone can't say. Whether files exist is for the sidecar to see.
 
+mod bandwidth;
+
 use std::{
     collections::BTreeMap,
     net::{IpAddr, SocketAddr},
@@ -23,6 +25,7 @@ pub(crate) fn problems(config: &Config) -> Vec<Problem> {
     storage(config, &mut problems);
     content(config, &mut problems);
     upstream(config, &mut problems);
+    bandwidth::check(&config.bandwidth, &mut problems);
     control_plane(config, &mut problems);
     sharing(config, &mut problems);
     tls(config, &mut problems);

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use connected_cache_config::{Config, ExtraOrigin, KEYS, Member};
+use connected_cache_config::{BandwidthSchedule, Config, ExtraOrigin, KEYS, Member, ScheduledCap};
 use serde_json::{Value, json};
 
 /// The table of the configuration reference, key by key.
@@ -40,6 +40,10 @@ fn documented() -> Vec<(&'static str, Value)> {
         ("upstream.timeouts.connectSeconds", json!(3)),
         ("upstream.timeouts.firstByteSeconds", json!(8)),
         ("upstream.timeouts.idleSeconds", json!(8)),
+        ("bandwidth.upstreamMbps", json!(null)),
+        ("bandwidth.clientMbps", json!(null)),
+        ("bandwidth.perClientMbps", json!(null)),
+        ("bandwidth.schedules", json!([])),
         ("controlPlane.mode", json!("None")),
         ("controlPlane.geoUrl", json!(null)),
         ("controlPlane.caFile", json!(null)),
@@ -175,6 +179,14 @@ fn entries_of_lists_have_the_listed_keys() {
     let mut config = Config::default();
     config.content.extra_origins.push(ExtraOrigin::default());
     config.sharing.members.push(Member::default());
+    // Caps that a schedule does not name are not printed.
+    let cap = ScheduledCap::Instead(None);
+    config.bandwidth.schedules.push(BandwidthSchedule {
+        upstream_mbps: cap,
+        client_mbps: cap,
+        per_client_mbps: cap,
+        ..BandwidthSchedule::default()
+    });
     let document = serde_json::to_value(&config).unwrap();
     for key in KEYS.iter().filter(|key| !key.items.is_empty()) {
         let pointer = format!("/{}/0", key.path.replace('.', "/"));
