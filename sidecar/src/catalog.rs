@@ -404,6 +404,8 @@ impl Catalog {
         target: &FetchTarget,
     ) -> Option<Vec<(PieceIndex, Arc<Fill>)>> {
         let layout = object.layout();
+        let most = self.shared.upstream.most_pieces_ahead();
+        let last = layout.piece(first.number().saturating_add(most - 1)).map_or(last, |most| most.min(last));
         let (mut number, mut fetched) = (first.number(), Vec::new());
         while let Some(piece) = layout.piece(number).filter(|piece| *piece <= last) {
             if self.shared.transit.is_known(object, piece) {

@@ -5,10 +5,12 @@
 //!
 //! Map: `server` accepts, `tls` holds its certificates, `content` answers, `catalog` knows objects and fetches (pieces are kept
 //! by `connected-cache-store` and sent by `connected-cache-sendfile`), `upstream` speaks to origins, `socket` counts what
-//! leaves, `access_log` tells of single replies, `upkeep` checks and tidies in the background, `admin` shows it all.
+//! leaves, `bandwidth` paces it, `access_log` tells of single replies, `upkeep` checks and tidies in the background, `admin`
+//! shows it all.
 
 mod access_log;
 mod admin;
+mod bandwidth;
 mod catalog;
 mod content;
 mod header_names;

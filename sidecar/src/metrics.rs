@@ -9,14 +9,17 @@ use std::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
+    time::Duration,
 };
 
-use connected_cache_core::ContentClass;
+use connected_cache_core::{BandwidthLimits, ContentClass};
 use connected_cache_store::{Health, Store};
 use opentelemetry::{KeyValue, metrics::MeterProvider};
 use opentelemetry_sdk::metrics::SdkMeterProvider;
 use parking_lot::Mutex;
 use prometheus::{Encoder, Registry, TextEncoder};
+
+use crate::bandwidth::Bandwidth;
 
 /// Where bytes that a client got came from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -48,6 +51,26 @@ impl Source {
 
     const fn index(self) -> usize {
         self as usize
+    }
+}
+
+/// Where paced bytes go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Direction {
+    /// From us to clients.
+    Client,
+    /// From origins to us.
+    Upstream,
+}
+
+impl Direction {
+    const ALL: [Self; 2] = [Self::Client, Self::Upstream];
+
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Client => "client",
+            Self::Upstream => "upstream",
+        }
     }
 }
 
@@ -93,6 +116,8 @@ pub struct RequestLabels {
 #[derive(Debug, Default)]
 pub struct Counters {
     served_bytes: [AtomicU64; 4],
+    /// Nanoseconds, by direction: five hundred years of waiting.
+    paced: [AtomicU64; 2],
     /// Body bytes that came from origins.
     pub origin_bytes: AtomicU64,
     /// Requests to origins.
@@ -122,6 +147,16 @@ impl Counters {
     #[must_use]
     pub fn served(&self, source: Source) -> u64 {
         self.served_bytes[source.index()].load(Ordering::Relaxed)
+    }
+
+    /// Adds the time that one transfer waited because of a cap.
+    pub(crate) fn add_paced(&self, direction: Direction, waited: Duration) {
+        let nanoseconds = u64::try_from(waited.as_nanos()).unwrap_or(u64::MAX);
+        self.paced[direction as usize].fetch_add(nanoseconds, Ordering::Relaxed);
+    }
+
+    fn paced(&self, direction: Direction) -> Duration {
+        Duration::from_nanos(self.paced[direction as usize].load(Ordering::Relaxed))
     }
 
     /// Counts an answered request.
@@ -156,8 +191,12 @@ pub struct MetricsError {
 }
 
 impl Metrics {
-    /// Instruments over these counters and this store.
-    pub fn new(counters: &Arc<Counters>, store: &Arc<Store>) -> Result<Self, MetricsError> {
+    /// Instruments over these counters, this store and these caps.
+    pub(crate) fn new(
+        counters: &Arc<Counters>,
+        store: &Arc<Store>,
+        bandwidth: Option<&Arc<Bandwidth>>,
+    ) -> Result<Self, MetricsError> {
         let registry = Registry::new();
         let exporter = opentelemetry_prometheus::exporter()
             .with_registry(registry.clone())
@@ -170,6 +209,7 @@ impl Metrics {
         let meter = provider.meter("connectedcache");
         instrument_counters(&meter, counters);
         instrument_store(&meter, store);
+        instrument_bandwidth(&meter, counters, bandwidth);
         Ok(Self { registry, _provider: provider })
     }
 
@@ -290,6 +330,40 @@ fn instrument_store(meter: &opentelemetry::metrics::Meter, store: &Arc<Store>) {
         .with_callback(move |observer| {
             for (path, _, usage) in shared.volumes() {
                 observer.observe(usage.evicted, &[KeyValue::new("volume", path.display().to_string())]);
+            }
+        })
+        .build();
+}
+
+/// A cap that is not in force has no series.
+fn instrument_bandwidth(
+    meter: &opentelemetry::metrics::Meter,
+    counters: &Arc<Counters>,
+    bandwidth: Option<&Arc<Bandwidth>>,
+) {
+    let direction = |name| KeyValue::new("direction", name);
+    let shared = counters.clone();
+    meter
+        .f64_observable_counter("connectedcache_paced_seconds")
+        .with_description("Time that transfers waited because of a bandwidth cap, all of them added up")
+        .with_callback(move |observer| {
+            for way in Direction::ALL {
+                observer.observe(shared.paced(way).as_secs_f64(), &[direction(way.as_str())]);
+            }
+        })
+        .build();
+    let Some(shared) = bandwidth.cloned() else { return };
+    meter
+        .u64_observable_gauge("connectedcache_bandwidth_limit_bits_per_second")
+        .with_description(
+            "Bandwidth caps in force: of all clients, of each client address, of what is fetched",
+        )
+        .with_callback(move |observer| {
+            let BandwidthLimits { upstream, client, per_client } = shared.limits();
+            for (name, cap) in [("client", client), ("per_client", per_client), ("upstream", upstream)] {
+                if let Some(rate) = cap {
+                    observer.observe(rate.bits(), &[direction(name)]);
+                }
             }
         })
         .build();

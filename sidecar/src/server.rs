@@ -29,6 +29,7 @@ use tokio_rustls::TlsAcceptor;
 
 use crate::{
     access_log::Record,
+    bandwidth::Bandwidth,
     metrics::Counters,
     socket::{Ledger, Peer, Socket, SocketLimits, Transport},
     tls::Certificates,
@@ -46,6 +47,8 @@ const TURNED_AWAY_AT_ONCE: usize = 128;
 pub(crate) struct Server {
     pub(crate) router: Router,
     pub(crate) counters: Arc<Counters>,
+    /// `None` = there are no caps.
+    pub(crate) bandwidth: Option<Arc<Bandwidth>>,
     pub(crate) limits: SocketLimits,
     pub(crate) header_bytes: usize,
     pub(crate) places: Arc<Semaphore>,
@@ -76,8 +79,8 @@ impl Server {
             let Some(accepted) = self.stop_accepting.run_until_cancelled(listener.accept()).await else {
                 return;
             };
-            let (stream, address) = match accepted {
-                Ok(accepted) => accepted,
+            let (stream, client) = match accepted {
+                Ok((stream, client)) => (stream, client.ip()),
                 Err(error) => {
                     // Out of file descriptors, or a client that left again: neither is worth ending for.
                     tracing::warn!(%error, "unable to accept a connection, check the limit of open files");
@@ -87,7 +90,7 @@ impl Server {
             };
             // Replies leave in few large writes; waiting to merge them would only delay the last one.
             let _ = stream.set_nodelay(true);
-            let accepted = Accepted { stream, client: address.ip(), certificates: certificates.clone() };
+            let accepted = Accepted { stream, client, certificates: certificates.clone() };
             match (self.places.clone().try_acquire_owned(), waiting.clone().try_acquire_owned()) {
                 (Ok(place), _) => self.spawn(self.clone().serve(accepted, place)),
                 (Err(_), Ok(wait)) => self.spawn(self.clone().wait(accepted, wait, answering)),
@@ -133,29 +136,35 @@ impl Server {
         Answering: Fn(Request<Body>) -> Answer,
         Answer: Future<Output = Result<Response<Body>, Infallible>>,
     {
+        let client = accepted.client;
         let Some(certificates) = accepted.certificates else {
             let stream = ZeroCopyStream::new(accepted.stream);
-            let peer = Peer { client: accepted.client, transport: Transport::Plain };
-            return self.drive(stream, peer, answer).await;
+            return self
+                .drive(self.socket(stream, Peer { client, transport: Transport::Plain }), answer)
+                .await;
         };
         let handshake = TlsAcceptor::from(certificates.present()).accept(accepted.stream);
         match tokio::time::timeout(self.limits.header, handshake).await {
             Ok(Ok(stream)) => {
-                let peer = Peer { client: accepted.client, transport: Transport::Tls };
-                self.drive(stream, peer, answer).await;
+                let peer = Peer { client, transport: Transport::Tls };
+                self.drive(self.socket(stream, peer), answer).await;
             }
             Ok(Err(error)) => tracing::debug!(%error, "a TLS handshake failed"),
             Err(_) => tracing::debug!("a TLS handshake took too long"),
         }
     }
 
-    async fn drive<Stream, Answering, Answer>(&self, stream: Stream, peer: Peer, answer: Answering)
+    fn socket<Stream>(&self, stream: Stream, peer: Peer) -> Socket<Stream> {
+        let pace = self.bandwidth.as_ref().map(|bandwidth| bandwidth.of_client(peer.client));
+        Socket::new(stream, peer, self.counters.clone(), self.limits, pace)
+    }
+
+    async fn drive<Stream, Answering, Answer>(&self, socket: Socket<Stream>, answer: Answering)
     where
         Stream: AsyncRead + AsyncWrite + Unpin,
         Answering: Fn(Request<Body>) -> Answer,
         Answer: Future<Output = Result<Response<Body>, Infallible>>,
     {
-        let socket = Socket::new(stream, peer, self.counters.clone(), self.limits);
         let ledger = socket.ledger();
         let service = service_fn(|request: Request<Incoming>| {
             ledger.request_begins();

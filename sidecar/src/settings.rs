@@ -1,11 +1,13 @@
 //! From configuration to the types that the parts work with.
 
-use connected_cache_config as config;
+use connected_cache_config::{self as config, ScheduledCap, TimeOfDay};
 use connected_cache_core::{
-    AllowList, AllowedOrigin, ContentClass, OriginPatternError, QueryRule, StaleLimits,
+    AllowList, AllowedOrigin, BandwidthLimits, BandwidthPlan, BitRate, ContentClass, OriginPatternError,
+    QueryRule, Schedule, StaleLimits,
 };
 use connected_cache_store::{Order, VolumeOptions};
 use connected_cache_wire::delivery_optimization::OriginName;
+use jiff::{civil, tz::TimeZone};
 
 /// The allow-list of a configuration.
 pub(crate) fn allow_list(content: &config::Content) -> Result<AllowList, OriginPatternError> {
@@ -34,6 +36,45 @@ pub(crate) const fn stale_limits(ttl: &config::TimeToLive) -> StaleLimits {
     StaleLimits {
         while_revalidate_seconds: ttl.stale_while_revalidate_seconds,
         if_error_seconds: ttl.stale_if_error_seconds,
+    }
+}
+
+/// The caps of every time of the day; an error for a zone that nobody knows here.
+pub(crate) fn bandwidth_plan(bandwidth: &config::Bandwidth) -> Result<BandwidthPlan, jiff::Error> {
+    let rate = |megabits: Option<u32>| BitRate::from_megabits(megabits?);
+    let limits_of = |schedule: Option<&config::BandwidthSchedule>| {
+        let cap = |instead: Option<ScheduledCap>, general| rate(instead.unwrap_or_default().or(general));
+        BandwidthLimits {
+            upstream: cap(schedule.map(|schedule| schedule.upstream_mbps), bandwidth.upstream_mbps),
+            client: cap(schedule.map(|schedule| schedule.client_mbps), bandwidth.client_mbps),
+            per_client: cap(schedule.map(|schedule| schedule.per_client_mbps), bandwidth.per_client_mbps),
+        }
+    };
+    let time =
+        |time: TimeOfDay| civil::Time::new(time.hour().cast_signed(), time.minute().cast_signed(), 0, 0);
+    let schedule = |schedule: &config::BandwidthSchedule| {
+        Ok(Schedule {
+            name: schedule.name.clone(),
+            zone: TimeZone::get(&schedule.time_zone)?,
+            days: schedule.days.iter().map(|day| weekday_of(*day)).collect(),
+            from: time(schedule.from)?,
+            to: time(schedule.to)?,
+            limits: limits_of(Some(schedule)),
+        })
+    };
+    let schedules: Result<_, jiff::Error> = bandwidth.schedules.iter().map(schedule).collect();
+    Ok(BandwidthPlan::new(limits_of(None), schedules?))
+}
+
+const fn weekday_of(day: config::Weekday) -> civil::Weekday {
+    match day {
+        config::Weekday::Mon => civil::Weekday::Monday,
+        config::Weekday::Tue => civil::Weekday::Tuesday,
+        config::Weekday::Wed => civil::Weekday::Wednesday,
+        config::Weekday::Thu => civil::Weekday::Thursday,
+        config::Weekday::Fri => civil::Weekday::Friday,
+        config::Weekday::Sat => civil::Weekday::Saturday,
+        config::Weekday::Sun => civil::Weekday::Sunday,
     }
 }
 
@@ -119,6 +160,21 @@ const fn class_of(class: config::ContentClass) -> ContentClass {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_schedule_changes_the_caps_that_it_names() {
+        let text = "bandwidth: {upstreamMbps: 50, clientMbps: 200, schedules: [{name: lessons, timeZone: Europe/Paris, \
+                    days: [Mon], from: \"08:00\", to: \"17:00\", upstreamMbps: 10, perClientMbps: 5, clientMbps: null}]}";
+        let plan = bandwidth_plan(&config::Config::from_yaml(text).unwrap().bandwidth).unwrap();
+        let limits = |upstream, client, per_client| {
+            let rate = |megabits: Option<u32>| BitRate::from_bits(u64::from(megabits?) * 1_000_000);
+            BandwidthLimits { upstream: rate(upstream), client: rate(client), per_client: rate(per_client) }
+        };
+        // A Monday, at 07:59 and 08:00 in Paris.
+        let at = |text: &str| plan.limits_at(text.parse().unwrap());
+        assert_eq!(at("2026-01-19T06:59:00Z"), limits(Some(50), Some(200), None));
+        assert_eq!(at("2026-01-19T07:00:00Z"), limits(Some(10), None, Some(5)));
+    }
 
     #[test]
     fn the_default_of_connections_follows_the_file_limit_up_to_what_memory_bears() {

@@ -21,6 +21,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use crate::{
     access_log::AccessLog,
     admin::{self, AdminState},
+    bandwidth::Bandwidth,
     catalog::{Catalog, CatalogParts},
     content::{self, ContentState, Via},
     header_names,
@@ -55,6 +56,9 @@ pub enum StartError {
         /// Why.
         reason: String,
     },
+    /// A schedule can't be followed.
+    #[error("bandwidth.schedules can't be followed, check their times and time zones: {0}")]
+    Schedule(#[from] jiff::Error),
     /// A certificate can't be used.
     #[error(transparent)]
     Tls(#[from] TlsError),
@@ -123,9 +127,10 @@ impl Sidecar {
         let admin = listen("admin", config.listen.admin).await?;
 
         let counters = Arc::new(Counters::default());
-        let metrics = Metrics::new(&counters, &store)?;
+        let bandwidth = Bandwidth::new(settings::bandwidth_plan(&config.bandwidth)?, counters.clone());
+        let metrics = Metrics::new(&counters, &store, bandwidth.as_ref())?;
         let (fetches, services) = (Tasks::default(), Tasks::default());
-        let upstream = Upstream::new(&config, allow_list.clone());
+        let upstream = Upstream::new(&config, allow_list.clone(), bandwidth.clone());
         let first_byte = upstream.first_byte_budget();
         let catalog = Catalog::new(CatalogParts {
             store: store.clone(),
@@ -147,7 +152,7 @@ impl Sidecar {
             access_log: AccessLog::new(config.log.access.clone()),
             via: Via::new(&id),
         });
-        let server = server_of(&config, content, counters.clone()).await;
+        let server = server_of(&config, content, counters.clone(), bandwidth.clone()).await;
         let reporter = AdminState::reporter(&id, counters.clone(), store.clone());
         let ready = Arc::new(AtomicBool::new(true));
         let sidecar = Self {
@@ -174,6 +179,9 @@ impl Sidecar {
         }
         if let Some(listener) = http {
             sidecar.services.spawn(server.run(listener, None));
+        }
+        if let Some(bandwidth) = bandwidth {
+            sidecar.services.spawn(bandwidth.follow());
         }
         sidecar.services.spawn(upkeep.clone().remove_leftovers());
         sidecar.services.spawn(upkeep.clone().scrub());
@@ -268,10 +276,16 @@ impl Sidecar {
 }
 
 /// What every content connection shares, by configuration.
-async fn server_of(config: &Config, router: Router, counters: Arc<Counters>) -> Server {
+async fn server_of(
+    config: &Config,
+    router: Router,
+    counters: Arc<Counters>,
+    bandwidth: Option<Arc<Bandwidth>>,
+) -> Server {
     Server {
         router,
         counters,
+        bandwidth,
         limits: SocketLimits {
             header: Duration::from_secs(config.limits.header_seconds),
             idle: Duration::from_secs(config.limits.idle_seconds),

@@ -1,9 +1,12 @@
 //! The socket under a content connection. It counts body bytes when the kernel takes them, by where they came from, and
-//! closes connections that take too long over a request head or do nothing at all.
+//! closes connections that take too long over a request head or do nothing at all. Under a bandwidth cap it hands down no more
+//! body bytes than may go; heads are never held back.
 //!
 //! hyper writes bodies without copying them: the slices it hands down lie in the buffers that the body gave it. So a slice is
 //! recognised by its address. The stream below does the same to send file bytes without touching them
 //! (`connected_cache_sendfile::ZeroCopyStream`); where TLS is spoken they are counted as it takes them.
+
+mod shortened;
 
 use std::{
     collections::VecDeque,
@@ -25,8 +28,10 @@ use tokio::{
 
 use crate::{
     access_log::Record,
+    bandwidth::Pace,
     metrics::{Counters, Source},
 };
+use shortened::{Contents, Shortened};
 
 /// What a connection's handler and its socket tell each other.
 #[derive(Debug)]
@@ -51,6 +56,12 @@ pub(crate) enum Transport {
 pub(crate) struct Peer {
     pub(crate) client: IpAddr,
     pub(crate) transport: Transport,
+}
+
+#[cfg(test)]
+impl Peer {
+    const LOCAL: Self =
+        Self { client: IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), transport: Transport::Plain };
 }
 
 #[derive(Debug)]
@@ -123,24 +134,34 @@ impl Ledger {
         state.outstanding.push_back(Buffer { start, end: start + bytes.len(), source, record });
     }
 
-    /// Counts what the kernel took of these slices.
-    fn wrote(&self, slices: &[IoSlice<'_>], mut written: usize) {
+    /// Counts what the kernel took of these slices; how many body bytes those were.
+    fn wrote(&self, slices: &[IoSlice<'_>], mut written: usize) -> u64 {
+        let mut body = 0;
         let mut state = self.state.lock();
         for slice in slices {
             let taken = written.min(slice.len());
             if taken == 0 {
                 break;
             }
-            state.count(&self.counters, slice.as_ptr().addr(), taken);
+            body += state.count(&self.counters, slice.as_ptr().addr(), taken);
             written -= taken;
         }
+        body
     }
 }
 
 impl LedgerState {
-    fn count(&mut self, counters: &Counters, start: usize, length: usize) {
-        let found = self.outstanding.iter().position(|buffer| buffer.start <= start && start < buffer.end);
-        let Some(index) = found else { return };
+    fn position(&self, start: usize) -> Option<usize> {
+        self.outstanding.iter().position(|buffer| buffer.start <= start && start < buffer.end)
+    }
+
+    /// Whether a slice that begins here is of a body.
+    fn holds(&self, start: usize) -> bool {
+        self.position(start).is_some()
+    }
+
+    fn count(&mut self, counters: &Counters, start: usize, length: usize) -> u64 {
+        let Some(index) = self.position(start) else { return 0 };
         let buffer = &mut self.outstanding[index];
         let taken = length.min(buffer.end - start);
         counters.add_served(buffer.source, taken as u64);
@@ -152,6 +173,7 @@ impl LedgerState {
         if buffer.start == buffer.end {
             self.outstanding.remove(index);
         }
+        taken as u64
     }
 }
 
@@ -170,16 +192,25 @@ pub(crate) struct Socket<Stream> {
     stream: Stream,
     ledger: Arc<Ledger>,
     limits: SocketLimits,
+    /// Later than now while our own pacing holds bytes back.
     last_progress: Instant,
     timer: Pin<Box<Sleep>>,
+    /// `None` = there are no caps.
+    pace: Option<Box<Pace>>,
 }
 
 impl<Stream> Socket<Stream> {
-    pub(crate) fn new(stream: Stream, peer: Peer, counters: Arc<Counters>, limits: SocketLimits) -> Self {
+    pub(crate) fn new(
+        stream: Stream,
+        peer: Peer,
+        counters: Arc<Counters>,
+        limits: SocketLimits,
+        pace: Option<Pace>,
+    ) -> Self {
         let ledger = Arc::new(Ledger::new(counters, peer, limits.header));
         let now = Instant::now();
         let timer = Box::pin(tokio::time::sleep_until(now + limits.header.min(limits.idle)));
-        Self { stream, ledger, limits, last_progress: now, timer }
+        Self { stream, ledger, limits, last_progress: now, timer, pace: pace.map(Box::new) }
     }
 
     pub(crate) fn ledger(&self) -> Arc<Ledger> {
@@ -250,6 +281,52 @@ impl<Stream: AsyncRead + Unpin> AsyncRead for Socket<Stream> {
     }
 }
 
+impl<Stream: AsyncWrite + Unpin> Socket<Stream> {
+    fn poll_write_now(
+        &mut self,
+        context: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let Poll::Ready(result) = Pin::new(&mut self.stream).poll_write_vectored(context, slices) else {
+            return self.or_deadline(context);
+        };
+        let written = result?;
+        self.last_progress = Instant::now();
+        let body_bytes = self.ledger.wrote(slices, written);
+        if let Some(pace) = &mut self.pace {
+            pace.spend(body_bytes);
+        }
+        Poll::Ready(Ok(written))
+    }
+
+    /// No more body bytes than may go now, and a head at once.
+    fn poll_write_paced(
+        &mut self,
+        context: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let contents = Contents::of(slices, &self.ledger);
+        let Some(pace) = self.pace.as_mut().filter(|_| contents.body_bytes > 0) else {
+            return self.poll_write_now(context, slices);
+        };
+        let allowed = match pace.poll_allowance(context, contents.body_bytes) {
+            Poll::Ready(bytes) => bytes,
+            Poll::Pending if contents.begins_with_head => 0,
+            Poll::Pending => {
+                // The client is not to blame for the time until then.
+                self.last_progress = pace.due().unwrap_or(self.last_progress).max(self.last_progress);
+                // What was written before doesn't wait below for company.
+                return match Pin::new(&mut self.stream).poll_flush(context) {
+                    Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
+                    _ => Poll::Pending,
+                };
+            }
+        };
+        let ledger = self.ledger.clone();
+        self.poll_write_now(context, Shortened::to(allowed, slices, &ledger).as_slices())
+    }
+}
+
 impl<Stream: AsyncWrite + Unpin> AsyncWrite for Socket<Stream> {
     fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         self.poll_write_vectored(context, &[IoSlice::new(bytes)])
@@ -261,13 +338,10 @@ impl<Stream: AsyncWrite + Unpin> AsyncWrite for Socket<Stream> {
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let socket = self.get_mut();
-        let Poll::Ready(result) = Pin::new(&mut socket.stream).poll_write_vectored(context, slices) else {
-            return socket.or_deadline(context);
-        };
-        let written = result?;
-        socket.last_progress = Instant::now();
-        socket.ledger.wrote(slices, written);
-        Poll::Ready(Ok(written))
+        match socket.pace {
+            None => socket.poll_write_now(context, slices),
+            Some(_) => socket.poll_write_paced(context, slices),
+        }
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -285,3 +359,6 @@ impl<Stream: AsyncWrite + Unpin> AsyncWrite for Socket<Stream> {
         Pin::new(&mut self.get_mut().stream).poll_shutdown(context)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -17,13 +17,14 @@ mod stream;
 
 use std::{sync::Arc, time::Duration};
 
-use connected_cache_core::{AllowList, CacheHostOrigin};
+use connected_cache_core::{AllowList, CacheHostOrigin, PIECE_LENGTH_BYTES};
 use connected_cache_wire::delivery_optimization::OriginName;
 use http::{HeaderMap, HeaderValue, Response, StatusCode, Uri, header, uri};
 use hyper::body::Incoming;
 use tokio::time::{Instant, timeout_at};
 use tokio_util::task::AbortOnDropHandle;
 
+use crate::bandwidth::Bandwidth;
 use connector::Connector;
 use names::Names;
 use pool::Pool;
@@ -60,6 +61,8 @@ pub struct Upstream {
     allow_list: Arc<AllowList>,
     first_byte: Duration,
     idle: Duration,
+    /// `None` = there are no caps.
+    bandwidth: Option<Arc<Bandwidth>>,
     /// What looks after idle connections and root certificates; ends with the last clone.
     _background: Arc<[AbortOnDropHandle<()>; 2]>,
 }
@@ -73,7 +76,11 @@ impl std::fmt::Debug for Upstream {
 impl Upstream {
     /// A client by configuration; needs a running runtime. Missing root certificates only matter once https is needed.
     #[must_use]
-    pub fn new(config: &connected_cache_config::Config, allow_list: Arc<AllowList>) -> Self {
+    pub(crate) fn new(
+        config: &connected_cache_config::Config,
+        allow_list: Arc<AllowList>,
+        bandwidth: Option<Arc<Bandwidth>>,
+    ) -> Self {
         let upstream = &config.upstream;
         let connect_timeout = Duration::from_secs(upstream.timeouts.connect_seconds);
         let first_byte = Duration::from_secs(upstream.timeouts.first_byte_seconds);
@@ -84,13 +91,15 @@ impl Upstream {
             roots: roots.clone(),
             connect_timeout,
         };
-        let pool = Pool::new(connector, upstream.max_connections_per_origin);
+        let is_paced = bandwidth.as_ref().is_some_and(|bandwidth| bandwidth.caps_upstream());
+        let pool = Pool::new(connector, upstream.max_connections_per_origin, is_paced);
         let background = [tokio::spawn(roots.follow()), tokio::spawn(pool.clone().sweep())];
         Self {
             pool,
             allow_list,
             first_byte: first_byte.max((connect_timeout + first_byte).min(FIRST_BYTE_LIMIT)),
             idle: Duration::from_secs(upstream.timeouts.idle_seconds),
+            bandwidth,
             _background: Arc::new(background.map(AbortOnDropHandle::new)),
         }
     }
@@ -99,6 +108,14 @@ impl Upstream {
     #[must_use]
     pub fn first_byte_budget(&self) -> Duration {
         self.first_byte.min(FIRST_BYTE_LIMIT)
+    }
+
+    /// How many pieces one request may bring ahead of what is wanted. Under a cap it is no more than comes in about two
+    /// seconds: whoever wants the last of them waits for all before it, and must hear something within 20 s.
+    #[must_use]
+    pub(crate) fn most_pieces_ahead(&self) -> u64 {
+        let cap = self.bandwidth.as_ref().and_then(|bandwidth| bandwidth.limits().upstream);
+        cap.map_or(u64::MAX, |rate| (rate.bits() / 8 * 2 / PIECE_LENGTH_BYTES).max(1))
     }
 
     /// Sends one GET with these headers beside the target's, and returns when the head of the final answer is there.
@@ -116,7 +133,8 @@ impl Upstream {
                 .await
                 .map_err(|_| UpstreamError::TimedOut)??;
             if !is_redirect(response.status()) {
-                return Ok(response.map(|body| OriginBody::new(body, lease, self.idle)));
+                let pace = self.bandwidth.as_ref().and_then(Bandwidth::of_upstream);
+                return Ok(response.map(|body| OriginBody::new(body, lease, self.idle, pace)));
             }
             uri = self.next_hop(&uri, &response)?;
         }

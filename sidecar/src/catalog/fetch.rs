@@ -346,8 +346,8 @@ impl Catalog {
     }
 
     /// Takes a body without a length: the first piece of it in the room that its asker holds, more beside.
-    pub(super) async fn take_unmeasured(&self, mut body: OriginBody) -> Result<Bytes, UpstreamError> {
-        let (mut collected, mut large) = (Vec::new(), None);
+    pub(super) async fn take_unmeasured(&self, body: OriginBody) -> Result<Bytes, UpstreamError> {
+        let (mut body, mut collected, mut large) = (body.all_at_once(), Vec::new(), None);
         while let Some(bytes) = body.next().await? {
             self.shared.counters.origin_bytes.fetch_add(bytes.len() as u64, Ordering::Relaxed);
             if (collected.len() + bytes.len()) as u64 > MAX_UNMEASURED_BYTES {

@@ -9,9 +9,10 @@ use tokio::time::{Instant, timeout};
 use crate::upstream::UpstreamError;
 
 /// The longest wait for a byte.
-const LONGEST: Duration = Duration::from_secs(10);
-/// Bytes that buy another second: so many that whatever is slower than clients bear ends before their 20 seconds are over.
-const BYTES_PER_SECOND: u32 = 8_000;
+const LONGEST: Duration = Duration::from_millis(8_500);
+/// Bytes that buy another second: so many that whatever is slower than clients bear ends before their 20 seconds are over, and
+/// less than bandwidth caps leave to everybody.
+const BYTES_PER_SECOND: u32 = 7_000;
 
 /// What is left of it. Only time spent waiting counts, not that of a client that reads slowly.
 #[derive(Debug)]
@@ -68,8 +69,8 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn silence_ends_after_ten_seconds() {
-        assert_eq!(ends_after(1_000_000, Duration::from_mins(1)).await, Some(10.0));
+    async fn silence_ends_long_before_clients_lose_patience() {
+        assert_eq!(ends_after(1_000_000, Duration::from_mins(1)).await, Some(8.5));
     }
 
     #[tokio::test(start_paused = true)]
@@ -85,8 +86,8 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn what_clients_bear_well_goes_on() {
-        for milliseconds in [1, 100, 1_000, 9_000] {
-            let bytes = 8_000 * milliseconds / 1_000;
+        for milliseconds in [1, 100, 1_000, 8_000] {
+            let bytes = 7_000 * milliseconds / 1_000;
             assert_eq!(ends_after(bytes, Duration::from_millis(milliseconds as u64)).await, None);
         }
     }

@@ -41,10 +41,15 @@ const SWEEP_EVERY: Duration = Duration::from_secs(10);
 /// How long a connection may take to be ready again after an answer whose body nobody read.
 const SETTLE_LIMIT: Duration = Duration::from_secs(1);
 
+/// What is read ahead of a body on each connection when bodies are paced; a reply head must fit into it as well.
+const PACED_BUFFER_BYTES: usize = 64 * 1024;
+
 /// Connections by host.
 pub(super) struct Pool {
     connector: Connector,
     limit: usize,
+    /// Bodies are taken at a pace of ours.
+    is_paced: bool,
     hosts: Mutex<HashMap<String, Arc<Host>>>,
 }
 
@@ -87,9 +92,9 @@ impl std::fmt::Debug for Lease {
 }
 
 impl Pool {
-    pub(super) fn new(connector: Connector, limit: u32) -> Arc<Self> {
+    pub(super) fn new(connector: Connector, limit: u32, is_paced: bool) -> Arc<Self> {
         let limit = usize::try_from(limit).unwrap_or(usize::MAX).min(Semaphore::MAX_PERMITS);
-        Arc::new(Self { connector, limit, hosts: Mutex::default() })
+        Arc::new(Self { connector, limit, is_paced, hosts: Mutex::default() })
     }
 
     /// Sends a GET and returns the head of the answer with the connection that its body comes on. Waits for a turn as long
@@ -155,7 +160,12 @@ impl Pool {
 
     async fn open(&self, endpoint: &Endpoint) -> Result<Link, UpstreamError> {
         let stream = self.connector.connect(endpoint).await?;
-        let opening = http1::Builder::new().title_case_headers(true).handshake(TokioIo::new(stream)).await;
+        let mut builder = http1::Builder::new();
+        builder.title_case_headers(true);
+        if self.is_paced {
+            builder.max_buf_size(PACED_BUFFER_BYTES);
+        }
+        let opening = builder.handshake(TokioIo::new(stream)).await;
         let (mut sender, connection) = opening.map_err(|error| unreachable(&error))?;
         let task = AbortOnDropHandle::new(tokio::spawn(async {
             // Whoever waits for an answer is told by the sender.

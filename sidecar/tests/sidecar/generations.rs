@@ -107,7 +107,7 @@ async fn a_body_that_stops_for_good_is_not_tried_until_its_client_loses_patience
     setup.origin.set_fault("/f", Some(Fault::GateAfter(1000)));
     let reply = setup.get("/f", &[]).await;
     assert!(reply.cut && reply.body == content.bytes(0..1000), "{} bytes", reply.body.len());
-    // 8 s of silence, and 2 s of another try.
+    // 8 s of silence, and half a second of another try.
     assert!(setup.origin.seen().len() <= 2, "{:?}", setup.origin.ranges());
 }
 

@@ -10,15 +10,15 @@ use tokio::process::Command;
 use crate::support::{Authority, Content, HOST, MIB, Origin, config, eventually};
 
 /// A sidecar that speaks HTTPS, and its files.
-struct Secure {
-    origin: Origin,
+pub(crate) struct Secure {
+    pub(crate) origin: Origin,
     folder: TempDir,
     authority: Authority,
-    sidecar: Sidecar,
+    pub(crate) sidecar: Sidecar,
 }
 
 impl Secure {
-    async fn start(change: impl FnOnce(&mut Config, &Path)) -> Self {
+    pub(crate) async fn start(change: impl FnOnce(&mut Config, &Path)) -> Self {
         let (origin, folder) = (Origin::start().await, tempfile::tempdir().unwrap());
         let files = folder.path().join("tls");
         std::fs::create_dir(&files).unwrap();
@@ -41,7 +41,7 @@ impl Secure {
     }
 
     /// What curl got: its exit status and the body.
-    async fn curl(&self, path: &str, arguments: &[&str]) -> (i32, Vec<u8>) {
+    pub(crate) async fn curl(&self, path: &str, arguments: &[&str]) -> (i32, Vec<u8>) {
         let port = self.sidecar.https_address().unwrap().port();
         let output = Command::new("curl")
             .args(["--silent", "--show-error", "--max-time", "30", "--cacert"])
@@ -57,7 +57,7 @@ impl Secure {
 }
 
 /// Fills the cache over HTTP, so that a client over HTTPS needs no HTTPS origin.
-async fn fill(secure: &Secure, path: &str) {
+pub(crate) async fn fill(secure: &Secure, path: &str) {
     let address = secure.sidecar.http_address().unwrap();
     let reply = crate::support::Connection::open(address)
         .await

@@ -7,6 +7,7 @@ mod support;
 
 mod access_log;
 mod admin;
+mod bandwidth;
 mod collapse;
 mod command_line;
 mod damage;

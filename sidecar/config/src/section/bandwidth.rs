@@ -124,10 +124,11 @@ mod tests {
     }
 
     #[test]
-    fn each_key_may_stand_alone() {
+    fn each_key_may_stand_alone_and_is_in_effect() {
         for key in ["upstreamMbps", "clientMbps", "perClientMbps"] {
             let config = Config::from_yaml(&format!("bandwidth: {{{key}: 1}}")).unwrap();
             assert_ne!(config.bandwidth, Bandwidth::default(), "{key}");
+            assert_eq!(config.not_in_effect(), Vec::<&str>::new(), "{key}");
         }
     }
 

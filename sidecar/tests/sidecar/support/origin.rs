@@ -1,6 +1,8 @@
 //! An origin of hyper on a real socket: content by formula, faults by path, and a log of what it was asked.
 
-use std::{collections::BTreeMap, convert::Infallible, net::SocketAddr, ops::Range, sync::Arc};
+use std::{
+    collections::BTreeMap, convert::Infallible, net::SocketAddr, ops::Range, sync::Arc, time::Instant,
+};
 
 use bytes::Bytes;
 use futures::StreamExt;
@@ -76,6 +78,7 @@ pub(crate) enum Fault {
 /// A request as it arrived.
 #[derive(Clone, Debug)]
 pub(crate) struct Seen {
+    pub(crate) at: Instant,
     pub(crate) target: String,
     pub(crate) headers: http::HeaderMap,
 }
@@ -180,7 +183,7 @@ fn answer(
     let target = request.uri().to_string();
     let path = request.uri().path().to_owned();
     let mut state = state.lock();
-    state.seen.push(Seen { target, headers: request.headers().clone() });
+    state.seen.push(Seen { at: Instant::now(), target, headers: request.headers().clone() });
     let (content, fault) = (state.contents.get(&path).cloned(), state.faults.get(&path).cloned());
     drop(state);
     let range = request.headers().get(header::RANGE).map(|value| value.to_str().unwrap().to_owned());
