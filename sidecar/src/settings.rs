@@ -7,7 +7,7 @@ use connected_cache_core::{
 };
 use connected_cache_store::{Order, VolumeOptions};
 use connected_cache_wire::delivery_optimization::OriginName;
-use jiff::{civil, tz::TimeZone};
+use jiff::civil;
 
 /// The allow-list of a configuration.
 pub(crate) fn allow_list(content: &config::Content) -> Result<AllowList, OriginPatternError> {
@@ -55,7 +55,7 @@ pub(crate) fn bandwidth_plan(bandwidth: &config::Bandwidth) -> Result<BandwidthP
     let schedule = |schedule: &config::BandwidthSchedule| {
         Ok(Schedule {
             name: schedule.name.clone(),
-            zone: TimeZone::get(&schedule.time_zone)?,
+            zone: schedule.zone()?,
             days: schedule.days.iter().map(|day| weekday_of(*day)).collect(),
             from: time(schedule.from)?,
             to: time(schedule.to)?,

@@ -2,6 +2,7 @@
 
 mod time_of_day;
 
+use jiff::tz::TimeZone;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 pub use time_of_day::{ParseTimeOfDayError, TimeOfDay};
@@ -44,6 +45,20 @@ pub struct BandwidthSchedule {
     /// Replaces `bandwidth.perClientMbps`.
     #[serde(skip_serializing_if = "ScheduledCap::is_general")]
     pub per_client_mbps: ScheduledCap,
+}
+
+impl BandwidthSchedule {
+    /// The zone of `time_zone`; an error for one that the IANA database does not have. UTC needs no database.
+    pub fn zone(&self) -> Result<TimeZone, jiff::Error> {
+        if self.time_zone == "UTC" {
+            return Ok(TimeZone::UTC);
+        }
+        let zone = TimeZone::get(&self.time_zone)?;
+        if zone.is_unknown() {
+            return Err(jiff::Error::from_args(format_args!("{} stands for no zone", self.time_zone)));
+        }
+        Ok(zone)
+    }
 }
 
 impl Default for BandwidthSchedule {

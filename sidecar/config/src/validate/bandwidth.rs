@@ -2,8 +2,6 @@
 
 use std::collections::BTreeSet;
 
-use jiff::tz::TimeZone;
-
 use super::Problems;
 use crate::{Bandwidth, BandwidthSchedule, ScheduledCap, spelling};
 
@@ -32,9 +30,8 @@ fn check_schedule(entry: &str, schedule: &BandwidthSchedule, problems: &mut Prob
         );
         problems.add(format!("{entry}.to"), message);
     }
-    let zone = &schedule.time_zone;
-    if !is_time_zone(zone) {
-        problems.add(format!("{entry}.timeZone"), unknown_zone(zone));
+    if schedule.zone().is_err() {
+        problems.add(format!("{entry}.timeZone"), unknown_zone(&schedule.time_zone));
     }
     let instead = |cap: ScheduledCap| cap.or(None);
     let caps =
@@ -48,10 +45,6 @@ fn check_caps(section: &str, caps: [Option<u32>; 3], problems: &mut Problems) {
             problems.add(format!("{section}.{key}"), "must be at least 1; write null for no cap");
         }
     }
-}
-
-fn is_time_zone(name: &str) -> bool {
-    TimeZone::get(name).is_ok_and(|zone| !zone.is_unknown())
 }
 
 fn unknown_zone(name: &str) -> String {
