@@ -197,6 +197,14 @@ mod tests {
     }
 
     #[test]
+    fn zones_need_no_files_of_the_system() {
+        let bundled = jiff::tz::TimeZoneDatabase::bundled();
+        for zone in ["UTC", "Europe/Paris", "America/New_York", "Asia/Kathmandu"] {
+            assert!(bundled.get(zone).is_ok(), "{zone}");
+        }
+    }
+
+    #[test]
     fn wrong_types_and_unknown_keys_are_named_inside_the_entry() {
         let found = problems(
             "bandwidth:\n  upstreamMbps: fast\n  schedules:\n  - {name: a, to: \"25:00\", days: [Monday]}\n  \
