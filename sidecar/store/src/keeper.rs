@@ -4,6 +4,9 @@
 //! its bytes are cleared. Space is released after the file system has it back. When a step fails the rest of the batch waits
 //! and is tried again once the volume works.
 
+mod evict;
+mod settle;
+
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender};
@@ -12,12 +15,12 @@ use std::time::{Duration, Instant};
 
 use connected_cache_sendfile::DataFile;
 
+use crate::GROUP_PIECES;
 use crate::eviction::{Eviction, Groups, Name};
 use crate::index::{Change, ObjectRecord, PieceRecord};
 use crate::object::Object;
 use crate::store::Catalogue;
 use crate::volume::{Volume, seconds_now};
-use crate::{GROUP_PIECES, PIECE_LENGTH, disk_bytes};
 
 /// The longest that a commit stays in memory only.
 const COMMIT_AFTER: Duration = Duration::from_secs(2);
@@ -278,51 +281,6 @@ impl Keeper {
         self.urgent = true;
     }
 
-    /// Takes victims out of sight until the volume is below its high-water mark.
-    fn evict(&mut self) {
-        let pending: u64 = self
-            .after
-            .iter()
-            .map(|after| match after {
-                After::Punch { bytes, .. } | After::Unlink { bytes, .. } => *bytes,
-                After::Answer(_) => 0,
-            })
-            .sum();
-        let mut excess = self.volume.excess().saturating_sub(pending + self.lingering_bytes());
-        let mut skipped = Vec::new();
-        while excess > 0 {
-            let Some(name) = self.eviction.victim(&Objects(&self.objects)) else { break };
-            let Some(object) = self.objects.get(&name.0).cloned() else { continue };
-            let Some(closed) = object.close_group(name.1) else {
-                skipped.push((object.class(), name));
-                continue;
-            };
-            excess = excess.saturating_sub(closed.bytes);
-            self.volume.count_eviction(closed.bytes, object.last_used());
-            if closed.object_is_empty {
-                // The bytes of this last group go with the file.
-                self.remove_with(&object, closed.bytes);
-            } else {
-                self.change(Change::DropGroup { number: name.0, group: name.1 }, 0);
-                self.after.push(After::Punch { object, pieces: closed.pieces, bytes: closed.bytes });
-                self.urgent = true;
-            }
-        }
-        for (class, name) in skipped {
-            self.eviction.insert(class, name);
-        }
-    }
-
-    fn lingering_bytes(&self) -> u64 {
-        self.lingering
-            .iter()
-            .map(|lingering| match lingering {
-                Lingering::Pieces { bytes, .. } | Lingering::File { bytes, .. } => *bytes,
-                Lingering::Discarded { .. } => PIECE_LENGTH as u64,
-            })
-            .sum()
-    }
-
     fn is_due(&self) -> bool {
         self.urgent
             || self.pending_bytes >= COMMIT_BYTES
@@ -376,62 +334,6 @@ impl Keeper {
             self.changes.clear();
         }
         Ok(())
-    }
-
-    /// Gives back the space of bytes that nobody reads any more.
-    fn settle(&mut self) {
-        for _ in 0..self.lingering.len() {
-            let Some(lingering) = self.lingering.pop_front() else { break };
-            if let Some(again) = self.settle_one(lingering) {
-                self.lingering.push_back(again);
-            }
-        }
-    }
-
-    fn settle_one(&mut self, lingering: Lingering) -> Option<Lingering> {
-        match lingering {
-            Lingering::File { file, bytes } => {
-                if file.strong_count() > 0 {
-                    return Some(Lingering::File { file, bytes });
-                }
-                self.volume.release(bytes);
-                None
-            }
-            Lingering::Pieces { object, pieces, bytes } => match object.punch(&pieces) {
-                Ok(busy) if busy.is_empty() => {
-                    self.volume.release(bytes);
-                    if let Some(piece) = pieces.first() {
-                        object.reopen_group(*piece);
-                    }
-                    self.remove_if_empty(&object);
-                    None
-                }
-                Ok(busy) => {
-                    let left: u64 = busy.iter().map(|piece| disk_bytes(object.length_of(*piece))).sum();
-                    self.volume.release(bytes - left);
-                    Some(Lingering::Pieces { object, pieces: busy, bytes: left })
-                }
-                Err(error) => {
-                    self.volume.fail(&error);
-                    Some(Lingering::Pieces { object, pieces, bytes })
-                }
-            },
-            Lingering::Discarded { object, file, piece } => {
-                // Counted bytes of a broken fill: cleared and punched like any other, unless the piece was begun anew.
-                match object.discard(&file, piece) {
-                    Ok(true) => {
-                        self.volume.release(disk_bytes(object.length_of(piece)));
-                        self.remove_if_empty(&object);
-                        None
-                    }
-                    Ok(false) => Some(Lingering::Discarded { object, file, piece }),
-                    Err(error) => {
-                        self.volume.fail(&error);
-                        Some(Lingering::Discarded { object, file, piece })
-                    }
-                }
-            }
-        }
     }
 
     fn remove_if_empty(&mut self, object: &Arc<Object>) {

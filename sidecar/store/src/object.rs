@@ -1,23 +1,25 @@
-//! One object in memory: which pieces are committed, the data file when it is open, and the steps of a fill.
+//! One object in memory: which pieces are committed, and the data file when it is open.
 
-use std::fs::File;
+mod fill;
+mod removal;
+
 use std::io;
-use std::os::unix::fs::MetadataExt as _;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
+use connected_cache_sendfile::DataFile;
 use connected_cache_sendfile::data_file::DataFileError;
-use connected_cache_sendfile::{DataFile, PieceWriter};
 use parking_lot::Mutex;
-use rustix::fs::{FallocateFlags, fallocate};
 use sha2::{Digest as _, Sha256};
 
-use crate::index::{ObjectRecord, PieceRecord, Trust};
+use crate::index::{ObjectRecord, PieceRecord};
 use crate::keeper::Message;
 use crate::volume::Volume;
 use crate::{GROUP_PIECES, PIECE_LENGTH, disk_bytes};
+
+pub use fill::PieceFill;
 
 /// Why a piece can't be read.
 #[derive(Debug, thiserror::Error)]
@@ -421,115 +423,6 @@ impl Object {
         Some(uses)
     }
 
-    /// Makes a group unreadable and keeps fills out of it. Gives its pieces, or `None` while one is being filled.
-    pub(crate) fn close_group(&self, group: u32) -> Option<Closed> {
-        let inner = self.inner.lock();
-        let found = self.groups.get(group as usize)?;
-        let filling = inner.filling.iter().any(|piece| piece / GROUP_PIECES == group as usize);
-        if filling || found.closing.swap(true, Ordering::AcqRel) {
-            return None;
-        }
-        let bitmap = found.committed.swap(0, Ordering::AcqRel);
-        let pieces = pieces_of(group, bitmap).collect();
-        let last = !inner.removed && inner.filling.is_empty() && self.committed() == 0;
-        Some(Closed { pieces, bytes: self.group_disk_bytes(group as usize, bitmap), object_is_empty: last })
-    }
-
-    /// Makes one piece unreadable, as [`Self::close_group`] does for a group.
-    pub(crate) fn close_piece(&self, piece: usize) -> Option<Closed> {
-        let inner = self.inner.lock();
-        let group = self.groups.get(piece / GROUP_PIECES)?;
-        let bit = 1 << (piece % GROUP_PIECES);
-        if inner.filling.iter().any(|other| other / GROUP_PIECES == piece / GROUP_PIECES)
-            || group.committed.load(Ordering::Acquire) & bit == 0
-            || group.closing.swap(true, Ordering::AcqRel)
-        {
-            return None;
-        }
-        group.committed.fetch_and(!bit, Ordering::AcqRel);
-        Some(Closed { pieces: vec![piece], bytes: disk_bytes(self.length_of(piece)), object_is_empty: false })
-    }
-
-    /// Gives the space of closed pieces back to the file system, now that the index does not name them any more. Pieces that
-    /// somebody still reads are given back to the caller, who tries again later.
-    pub(crate) fn punch(&self, pieces: &[usize]) -> io::Result<Vec<usize>> {
-        let inner = self.inner.lock();
-        let raw;
-        let file: &File = if let Some(data) = &inner.file {
-            data.file()
-        } else {
-            raw = self.volume.open_data(self.number)?;
-            &raw
-        };
-        let mut busy = Vec::new();
-        for &piece in pieces {
-            if inner.file.as_ref().is_some_and(|data| data.clear(piece).is_err()) {
-                busy.push(piece);
-                continue;
-            }
-            punch_hole(file, piece, self.length_of(piece))?;
-        }
-        Ok(busy)
-    }
-
-    /// Clears the bytes of a fill that was given up. `false` while somebody still reads them; `true` once they are gone or
-    /// belong to a later fill.
-    pub(crate) fn discard(&self, file: &DataFile, piece: usize) -> io::Result<bool> {
-        let inner = self.inner.lock();
-        if inner.filling.contains(&piece) || self.has(piece) {
-            return Ok(true);
-        }
-        if file.clear(piece).is_err() {
-            return Ok(false);
-        }
-        punch_hole(file.file(), piece, self.length_of(piece))?;
-        Ok(true)
-    }
-
-    /// Gives back what lies in the data file and belongs to no committed piece: fills that a crash interrupted, and removed
-    /// pieces whose space had not been given back. Pieces in use are left alone. Gives whether there was something.
-    pub(crate) fn give_back_leftovers(&self) -> io::Result<bool> {
-        let mut inner = self.inner.lock();
-        if inner.removed || self.committed() == 0 {
-            // It goes as a whole, or it is new.
-            return Ok(false);
-        }
-        let was_open = inner.file.is_some();
-        let data = self.open_file(&mut inner)?;
-        let has_leftovers = data.file().metadata()?.blocks() * 512 > self.disk_bytes();
-        if has_leftovers {
-            // What a removal has not finished is the keeper's: the index may still name it.
-            let closing = |piece: usize| self.groups[piece / GROUP_PIECES].closing.load(Ordering::Acquire);
-            let is_free = |piece: &usize| {
-                !self.has(*piece)
-                    && !closing(*piece)
-                    && !inner.filling.contains(piece)
-                    && data.clear(*piece).is_ok()
-            };
-            let free: Vec<usize> = (0..self.pieces()).filter(is_free).collect();
-            for run in free.chunk_by(|piece, next| piece + 1 == *next) {
-                let length = run.iter().map(|piece| self.length_of(*piece)).sum();
-                punch_hole(data.file(), run[0], length)?;
-            }
-        }
-        if !was_open {
-            inner.file = None;
-        }
-        Ok(has_leftovers)
-    }
-
-    /// Fills may begin again in the group of a piece.
-    pub(crate) fn reopen_group(&self, piece: usize) {
-        if let Some(group) = self.groups.get(piece / GROUP_PIECES) {
-            group.closing.store(false, Ordering::Release);
-        }
-    }
-
-    /// Tells the keeper to remove the object.
-    pub(crate) fn ask_removal(self: &Arc<Self>) {
-        self.volume.tell(Message::Remove { object: Arc::clone(self) });
-    }
-
     /// Replaces what the caller keeps with the object (at most 64 KiB; longer ones are not taken), durably with the next
     /// commit.
     pub fn set_attributes(self: &Arc<Self>, attributes: Vec<u8>) {
@@ -546,173 +439,11 @@ impl Object {
     pub(crate) fn is_on(&self, volume: &Arc<Volume>) -> bool {
         Arc::ptr_eq(&self.volume, volume)
     }
-
-    /// Makes the whole object unreadable for good. Gives the bytes of its committed pieces and its open file.
-    pub(crate) fn remove(&self) -> Option<(u64, Option<Arc<DataFile>>)> {
-        let mut inner = self.inner.lock();
-        if std::mem::replace(&mut inner.removed, true) {
-            return None;
-        }
-        let bytes = (0..self.groups.len())
-            .map(|group| self.group_disk_bytes(group, self.groups[group].committed.swap(0, Ordering::AcqRel)))
-            .sum();
-        Some((bytes, inner.file.take()))
-    }
-
-    /// Whether nothing is committed and nothing is being filled; such an object may go.
-    pub(crate) fn is_idle_and_empty(&self) -> bool {
-        let inner = self.inner.lock();
-        inner.filling.is_empty()
-            && self.committed() == 0
-            && self.groups.iter().all(|group| !group.closing.load(Ordering::Acquire))
-    }
-}
-
-fn punch_hole(file: &File, piece: usize, length: usize) -> io::Result<()> {
-    let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
-    // To the end of the last page: a shorter hole would leave a page behind.
-    let length = disk_bytes(length);
-    Ok(fallocate(file, flags, piece as u64 * PIECE_LENGTH as u64, length)?)
-}
-
-/// What [`Object::close_group`] took out of sight.
-#[derive(Debug)]
-pub(crate) struct Closed {
-    pub(crate) pieces: Vec<usize>,
-    pub(crate) bytes: u64,
-    pub(crate) object_is_empty: bool,
-}
-
-fn pieces_of(group: u32, bitmap: u64) -> impl Iterator<Item = usize> {
-    (0..GROUP_PIECES)
-        .filter(move |bit| bitmap & 1 << bit != 0)
-        .map(move |bit| group as usize * GROUP_PIECES + bit)
 }
 
 fn into_io(error: DataFileError) -> io::Error {
     match error {
         DataFileError::Io(error) => error,
         other => io::Error::other(other),
-    }
-}
-
-/// A piece that is being stored.
-#[derive(Debug)]
-pub struct PieceFill {
-    object: Arc<Object>,
-    file: Arc<DataFile>,
-    writer: Option<PieceWriter>,
-    piece: usize,
-    committed: bool,
-}
-
-impl PieceFill {
-    /// The object.
-    #[must_use]
-    pub fn object(&self) -> &Arc<Object> {
-        &self.object
-    }
-
-    /// The piece.
-    #[must_use]
-    pub fn piece(&self) -> usize {
-        self.piece
-    }
-
-    /// Bytes written so far.
-    #[must_use]
-    pub fn written(&self) -> usize {
-        self.file.written(self.piece)
-    }
-
-    /// Appends bytes; they can be read by [`Self::reader`] at once.
-    pub fn append(&mut self, bytes: &[u8]) -> Result<(), FillError> {
-        let writer = self.writer.as_mut().ok_or(FillError::Removed)?;
-        writer.append(bytes).map_err(|error| match error {
-            DataFileError::Io(error) => self.object.volume.failed_write(error),
-            _ => FillError::OutOfBounds,
-        })
-    }
-
-    /// Appends several parts by as few writes as possible.
-    pub fn append_all(&mut self, parts: &[Bytes]) -> Result<(), FillError> {
-        let writer = self.writer.as_mut().ok_or(FillError::Removed)?;
-        writer.append_all(parts).map_err(|error| match error {
-            DataFileError::Io(error) => self.object.volume.failed_write(error),
-            _ => FillError::OutOfBounds,
-        })
-    }
-
-    /// A reader that follows the fill: it reads what is written, before the piece is committed.
-    #[must_use]
-    pub fn reader(&self) -> FillReader {
-        FillReader { file: Arc::clone(&self.file), piece: self.piece }
-    }
-
-    /// Admits the piece: all its bytes are there and were checked by the caller, whose digest this is. It can be read at
-    /// once and survives a crash after the next sync point.
-    pub fn commit(mut self, sha256: [u8; 32], trust: Trust) -> Result<(), FillError> {
-        let missing = self.object.length_of(self.piece) - self.written();
-        if missing > 0 {
-            return Err(FillError::Incomplete(missing));
-        }
-        let mut inner = self.object.inner.lock();
-        if inner.removed {
-            drop(inner);
-            return Err(FillError::Removed);
-        }
-        self.writer = None;
-        inner.filling.retain(|piece| *piece != self.piece);
-        let group = &self.object.groups[self.piece / GROUP_PIECES];
-        group.verified.fetch_or(1 << (self.piece % GROUP_PIECES), Ordering::AcqRel);
-        let before = group.committed.fetch_or(1 << (self.piece % GROUP_PIECES), Ordering::AcqRel);
-        self.committed = true;
-        drop(inner);
-        self.object.volume.tell(Message::Committed {
-            object: Arc::clone(&self.object),
-            file: Arc::clone(&self.file),
-            piece: self.piece,
-            record: PieceRecord { sha256, trust },
-            first_of_group: before == 0,
-        });
-        Ok(())
-    }
-}
-
-impl Drop for PieceFill {
-    fn drop(&mut self) {
-        if self.committed {
-            return;
-        }
-        self.writer = None;
-        let mut inner = self.object.inner.lock();
-        inner.filling.retain(|piece| *piece != self.piece);
-        drop(inner);
-        // The keeper gives the space back, as soon as nobody reads these bytes any more.
-        self.object.volume.tell(Message::Discarded {
-            object: Arc::clone(&self.object),
-            file: Arc::clone(&self.file),
-            piece: self.piece,
-        });
-    }
-}
-
-/// Reads the bytes of a fill as they come.
-#[derive(Clone, Debug)]
-pub struct FillReader {
-    file: Arc<DataFile>,
-    piece: usize,
-}
-
-impl FillReader {
-    /// Bytes that can be read now.
-    #[must_use]
-    pub fn written(&self) -> usize {
-        self.file.written(self.piece)
-    }
-
-    /// Bytes of the piece that are written; `Missing` when not all of them are.
-    pub fn read(&self, offset: usize, length: usize) -> Result<Bytes, ReadError> {
-        self.file.read(self.piece, offset, length).map_err(|_| ReadError::Missing(self.piece))
     }
 }

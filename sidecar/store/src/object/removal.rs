@@ -1,0 +1,166 @@
+//! How pieces and objects leave: out of sight at once, out of the index durably, and only then off the disk.
+
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::MetadataExt as _;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use connected_cache_sendfile::DataFile;
+use rustix::fs::{FallocateFlags, fallocate};
+
+use super::Object;
+use crate::keeper::Message;
+use crate::{GROUP_PIECES, PIECE_LENGTH, disk_bytes};
+
+impl Object {
+    /// Makes a group unreadable and keeps fills out of it. Gives its pieces, or `None` while one is being filled.
+    pub(crate) fn close_group(&self, group: u32) -> Option<Closed> {
+        let inner = self.inner.lock();
+        let found = self.groups.get(group as usize)?;
+        let filling = inner.filling.iter().any(|piece| piece / GROUP_PIECES == group as usize);
+        if filling || found.closing.swap(true, Ordering::AcqRel) {
+            return None;
+        }
+        let bitmap = found.committed.swap(0, Ordering::AcqRel);
+        let pieces = pieces_of(group, bitmap).collect();
+        let last = !inner.removed && inner.filling.is_empty() && self.committed() == 0;
+        Some(Closed { pieces, bytes: self.group_disk_bytes(group as usize, bitmap), object_is_empty: last })
+    }
+
+    /// Makes one piece unreadable, as [`Self::close_group`] does for a group.
+    pub(crate) fn close_piece(&self, piece: usize) -> Option<Closed> {
+        let inner = self.inner.lock();
+        let group = self.groups.get(piece / GROUP_PIECES)?;
+        let bit = 1 << (piece % GROUP_PIECES);
+        if inner.filling.iter().any(|other| other / GROUP_PIECES == piece / GROUP_PIECES)
+            || group.committed.load(Ordering::Acquire) & bit == 0
+            || group.closing.swap(true, Ordering::AcqRel)
+        {
+            return None;
+        }
+        group.committed.fetch_and(!bit, Ordering::AcqRel);
+        Some(Closed { pieces: vec![piece], bytes: disk_bytes(self.length_of(piece)), object_is_empty: false })
+    }
+
+    /// Gives the space of closed pieces back to the file system, now that the index does not name them any more. Pieces that
+    /// somebody still reads are given back to the caller, who tries again later.
+    pub(crate) fn punch(&self, pieces: &[usize]) -> io::Result<Vec<usize>> {
+        let inner = self.inner.lock();
+        let raw;
+        let file: &File = if let Some(data) = &inner.file {
+            data.file()
+        } else {
+            raw = self.volume.open_data(self.number)?;
+            &raw
+        };
+        let mut busy = Vec::new();
+        for &piece in pieces {
+            if inner.file.as_ref().is_some_and(|data| data.clear(piece).is_err()) {
+                busy.push(piece);
+                continue;
+            }
+            punch_hole(file, piece, self.length_of(piece))?;
+        }
+        Ok(busy)
+    }
+
+    /// Clears the bytes of a fill that was given up. `false` while somebody still reads them; `true` once they are gone or
+    /// belong to a later fill.
+    pub(crate) fn discard(&self, file: &DataFile, piece: usize) -> io::Result<bool> {
+        let inner = self.inner.lock();
+        if inner.filling.contains(&piece) || self.has(piece) {
+            return Ok(true);
+        }
+        if file.clear(piece).is_err() {
+            return Ok(false);
+        }
+        punch_hole(file.file(), piece, self.length_of(piece))?;
+        Ok(true)
+    }
+
+    /// Gives back what lies in the data file and belongs to no committed piece: fills that a crash interrupted, and removed
+    /// pieces whose space had not been given back. Pieces in use are left alone. Gives whether there was something.
+    pub(crate) fn give_back_leftovers(&self) -> io::Result<bool> {
+        let mut inner = self.inner.lock();
+        if inner.removed || self.committed() == 0 {
+            // It goes as a whole, or it is new.
+            return Ok(false);
+        }
+        let was_open = inner.file.is_some();
+        let data = self.open_file(&mut inner)?;
+        let has_leftovers = data.file().metadata()?.blocks() * 512 > self.disk_bytes();
+        if has_leftovers {
+            // What a removal has not finished is the keeper's: the index may still name it.
+            let closing = |piece: usize| self.groups[piece / GROUP_PIECES].closing.load(Ordering::Acquire);
+            let is_free = |piece: &usize| {
+                !self.has(*piece)
+                    && !closing(*piece)
+                    && !inner.filling.contains(piece)
+                    && data.clear(*piece).is_ok()
+            };
+            let free: Vec<usize> = (0..self.pieces()).filter(is_free).collect();
+            for run in free.chunk_by(|piece, next| piece + 1 == *next) {
+                let length = run.iter().map(|piece| self.length_of(*piece)).sum();
+                punch_hole(data.file(), run[0], length)?;
+            }
+        }
+        if !was_open {
+            inner.file = None;
+        }
+        Ok(has_leftovers)
+    }
+
+    /// Fills may begin again in the group of a piece.
+    pub(crate) fn reopen_group(&self, piece: usize) {
+        if let Some(group) = self.groups.get(piece / GROUP_PIECES) {
+            group.closing.store(false, Ordering::Release);
+        }
+    }
+
+    /// Tells the keeper to remove the object.
+    pub(crate) fn ask_removal(self: &Arc<Self>) {
+        self.volume.tell(Message::Remove { object: Arc::clone(self) });
+    }
+
+    /// Makes the whole object unreadable for good. Gives the bytes of its committed pieces and its open file.
+    pub(crate) fn remove(&self) -> Option<(u64, Option<Arc<DataFile>>)> {
+        let mut inner = self.inner.lock();
+        if std::mem::replace(&mut inner.removed, true) {
+            return None;
+        }
+        let bytes = (0..self.groups.len())
+            .map(|group| self.group_disk_bytes(group, self.groups[group].committed.swap(0, Ordering::AcqRel)))
+            .sum();
+        Some((bytes, inner.file.take()))
+    }
+
+    /// Whether nothing is committed and nothing is being filled; such an object may go.
+    pub(crate) fn is_idle_and_empty(&self) -> bool {
+        let inner = self.inner.lock();
+        inner.filling.is_empty()
+            && self.committed() == 0
+            && self.groups.iter().all(|group| !group.closing.load(Ordering::Acquire))
+    }
+}
+
+fn punch_hole(file: &File, piece: usize, length: usize) -> io::Result<()> {
+    let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
+    // To the end of the last page: a shorter hole would leave a page behind.
+    let length = disk_bytes(length);
+    Ok(fallocate(file, flags, piece as u64 * PIECE_LENGTH as u64, length)?)
+}
+
+/// What [`Object::close_group`] took out of sight.
+#[derive(Debug)]
+pub(crate) struct Closed {
+    pub(crate) pieces: Vec<usize>,
+    pub(crate) bytes: u64,
+    pub(crate) object_is_empty: bool,
+}
+
+fn pieces_of(group: u32, bitmap: u64) -> impl Iterator<Item = usize> {
+    (0..GROUP_PIECES)
+        .filter(move |bit| bitmap & 1 << bit != 0)
+        .map(move |bit| group as usize * GROUP_PIECES + bit)
+}
