@@ -23,6 +23,9 @@ pub(crate) type Name = (u64, u32);
 /// Share of the small queue, in percent of the groups.
 const SMALL_PERCENT: usize = 10;
 
+/// Entries of a class below which those of groups that are gone may stay: some KiB.
+const LEAST_SWEPT: usize = 512;
+
 /// The queues of one class.
 #[derive(Debug, Default)]
 struct Queues {
@@ -30,6 +33,10 @@ struct Queues {
     main: VecDeque<(Name, u64)>,
     ghost: VecDeque<Name>,
     remembered: HashSet<Name>,
+    /// Groups of pinned objects, oldest first. They are no victims of the usual order.
+    pinned: VecDeque<(Name, u64)>,
+    /// Entries at which those of groups that are gone are looked for.
+    sweep_at: usize,
 }
 
 /// What the evictor asks of a group.
@@ -57,10 +64,12 @@ impl Eviction {
     }
 
     /// A group got its first piece.
-    pub(crate) fn insert(&mut self, class: u8, name: Name) {
+    pub(crate) fn insert(&mut self, class: u8, name: Name, pinned: bool) {
         self.clock += 1;
         let queues = self.classes.entry(class).or_default();
-        if queues.remembered.remove(&name) || self.order == Order::LeastRecentlyUsed {
+        if pinned {
+            queues.pinned.push_back((name, self.clock));
+        } else if queues.remembered.remove(&name) || self.order == Order::LeastRecentlyUsed {
             queues.main.push_back((name, self.clock));
         } else {
             queues.small.push_back((name, self.clock));
@@ -83,6 +92,57 @@ impl Eviction {
         None
     }
 
+    /// Takes the next victim of one class.
+    pub(crate) fn victim_of(&mut self, class: u8, groups: &impl Groups) -> Option<Name> {
+        self.classes.get_mut(&class)?.victim(groups, &mut self.clock)
+    }
+
+    /// Takes the newest pinned group, of one class or of all: for when more is pinned than may be.
+    pub(crate) fn pinned_victim(&mut self, class: Option<u8>, groups: &impl Groups) -> Option<Name> {
+        loop {
+            let newest = self
+                .classes
+                .iter_mut()
+                .filter(|(number, _)| class.is_none_or(|class| class == **number))
+                .max_by_key(|(_, queues)| queues.pinned.back().map(|(_, age)| *age));
+            let (name, _) = newest?.1.pinned.pop_back()?;
+            if groups.uses(name).is_some() {
+                return Some(name);
+            }
+        }
+    }
+
+    /// Groups whose pins are over become what new groups are.
+    pub(crate) fn unpin(&mut self, is_pinned: impl Fn(Name) -> bool) {
+        for queues in self.classes.values_mut() {
+            let (kept, ended) = queues.pinned.drain(..).partition(|(name, _)| is_pinned(*name));
+            queues.pinned = kept;
+            let ended: VecDeque<(Name, u64)> = ended;
+            for (name, _) in ended {
+                self.clock += 1;
+                let queue = match self.order {
+                    Order::ScanResistant => &mut queues.small,
+                    Order::LeastRecentlyUsed => &mut queues.main,
+                };
+                queue.push_back((name, self.clock));
+            }
+        }
+    }
+
+    /// Lets go of entries of groups that are gone, where there are many.
+    pub(crate) fn forget_gone(&mut self, groups: &impl Groups) {
+        for queues in self.classes.values_mut() {
+            let is_there = |(name, _): &(Name, u64)| groups.uses(*name).is_some();
+            let entries = |queues: &Queues| queues.small.len() + queues.main.len() + queues.pinned.len();
+            if entries(queues) >= queues.sweep_at.max(LEAST_SWEPT) {
+                queues.small.retain(is_there);
+                queues.main.retain(is_there);
+                queues.pinned.retain(is_there);
+                queues.sweep_at = 2 * entries(queues);
+            }
+        }
+    }
+
     fn class_of_victim(&self) -> Option<u8> {
         let age = |(class, queues): (&u8, &Queues)| {
             Some((self.protected.contains(class), queues.oldest()?, *class))
@@ -93,7 +153,7 @@ impl Eviction {
 
 impl Queues {
     fn is_empty(&self) -> bool {
-        self.small.is_empty() && self.main.is_empty()
+        self.small.is_empty() && self.main.is_empty() && self.pinned.is_empty()
     }
 
     fn oldest(&self) -> Option<u64> {
@@ -179,7 +239,7 @@ mod tests {
 
     fn insert(eviction: &mut Eviction, uses: &Uses, class: u8, name: Name) {
         uses.0.borrow_mut().insert(name, 0);
-        eviction.insert(class, name);
+        eviction.insert(class, name, false);
     }
 
     #[test]

@@ -9,6 +9,7 @@
 //!
 //! All integers are little-endian. A value that can't be decoded drops its object: the content is only fetched again.
 
+use std::ops::Bound;
 use std::path::Path;
 
 #[cfg(test)]
@@ -97,19 +98,49 @@ impl ObjectRecord {
     }
 
     fn decode(bytes: &[u8]) -> Option<Self> {
+        let parts = Parts::split(bytes)?;
+        Some(Self {
+            key: parts.key.to_owned(),
+            class: parts.class,
+            length: parts.length,
+            created: parts.created,
+            attributes: parts.attributes.to_vec(),
+        })
+    }
+}
+
+/// An encoded [`ObjectRecord`], taken apart and not copied.
+struct Parts<'a> {
+    class: u8,
+    length: u64,
+    created: u64,
+    key: &'a str,
+    attributes: &'a [u8],
+}
+
+impl<'a> Parts<'a> {
+    fn split(bytes: &'a [u8]) -> Option<Self> {
         let (class, rest) = bytes.split_first()?;
         let (length, rest) = rest.split_first_chunk::<8>()?;
         let (created, rest) = rest.split_first_chunk::<8>()?;
         let (key_length, rest) = rest.split_first_chunk::<4>()?;
         let (key, attributes) = rest.split_at_checked(u32::from_le_bytes(*key_length) as usize)?;
         Some(Self {
-            key: std::str::from_utf8(key).ok()?.to_owned(),
             class: *class,
             length: u64::from_le_bytes(*length),
             created: u64::from_le_bytes(*created),
-            attributes: attributes.to_vec(),
+            key: std::str::from_utf8(key).ok()?,
+            attributes,
         })
     }
+}
+
+/// What a list needs of an object.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Indexed {
+    pub(crate) number: u64,
+    pub(crate) key: String,
+    pub(crate) class: u8,
 }
 
 /// The pieces of one group.
@@ -350,6 +381,23 @@ impl Index {
         let objects = transaction.open_table(OBJECTS).map_err(error)?;
         let found = objects.get(number).map_err(error)?;
         Ok(found.and_then(|value| ObjectRecord::decode(value.value())))
+    }
+
+    /// Up to `most` objects whose numbers are above `after`, by number.
+    pub(crate) fn keys_after(&self, after: Option<u64>, most: usize) -> Result<Vec<Indexed>> {
+        let transaction = self.database.begin_read().map_err(error)?;
+        let objects = transaction.open_table(OBJECTS).map_err(error)?;
+        let first = after.map_or(Bound::Unbounded, Bound::Excluded);
+        let mut found = Vec::new();
+        for entry in objects.range::<u64>((first, Bound::Unbounded)).map_err(error)?.take(most) {
+            let (number, record) = entry.map_err(error)?;
+            let (number, record) = (number.value(), record.value());
+            // One that can't be decoded is passed by under an empty key, so that a batch only ends where the index does.
+            let (key, class) = Parts::split(record)
+                .map_or_else(Default::default, |parts| (parts.key.to_owned(), parts.class));
+            found.push(Indexed { number, key, class });
+        }
+        Ok(found)
     }
 
     /// The committed pieces of a group.

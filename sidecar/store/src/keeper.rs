@@ -5,6 +5,7 @@
 //! and is tried again once the volume works.
 
 mod evict;
+mod pins;
 mod settle;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -14,11 +15,13 @@ use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use connected_cache_sendfile::DataFile;
+use pins::PinBoard;
 
 use crate::GROUP_PIECES;
 use crate::eviction::{Eviction, Groups, Name};
-use crate::index::{Change, ObjectRecord, PieceRecord};
+use crate::index::{Change, Indexed, ObjectRecord, PieceRecord};
 use crate::object::Object;
+use crate::policy::{PinnedUntil, Policy};
 use crate::store::Catalogue;
 use crate::volume::{Volume, seconds_now};
 
@@ -42,7 +45,7 @@ const TIDY_EVERY: Duration = Duration::from_mins(1);
 #[derive(Debug)]
 pub(crate) enum Message {
     /// A new object; it reaches the index with its first piece.
-    Created { object: Arc<Object>, record: ObjectRecord },
+    Created { object: Arc<Object>, record: ObjectRecord, pin: Option<PinnedUntil> },
     /// What the caller keeps with an object has changed.
     Attributes { object: Arc<Object>, attributes: Vec<u8> },
     /// All bytes of a piece are written.
@@ -55,12 +58,14 @@ pub(crate) enum Message {
     },
     /// A fill was given up.
     Discarded { object: Arc<Object>, file: Arc<DataFile>, piece: usize },
-    /// An object is to go as a whole.
-    Remove { object: Arc<Object> },
+    /// An object was made unreadable as a whole; so many bytes of it are to go.
+    Removed { object: Arc<Object>, bytes: u64 },
     /// A piece is to go: its bytes were found wrong.
     DropPiece { object: Arc<Object>, piece: usize },
     /// A reservation found the volume full or nearly so.
     Pressure,
+    /// Answer with the objects that the index may not name yet.
+    Unindexed(SyncSender<Vec<Indexed>>),
     /// Everything told so far is to be on disk, then answer.
     Flush(SyncSender<()>),
     /// Flush and end.
@@ -83,6 +88,15 @@ enum Lingering {
     File { file: Weak<DataFile>, bytes: u64 },
 }
 
+/// An object as it was found at start.
+#[derive(Debug)]
+pub(crate) struct Restored {
+    pub(crate) object: Arc<Object>,
+    /// Those that have pieces.
+    pub(crate) groups: Vec<u32>,
+    pub(crate) pin: Option<PinnedUntil>,
+}
+
 pub(crate) struct Keeper {
     volume: Arc<Volume>,
     catalogue: Arc<Catalogue>,
@@ -90,6 +104,8 @@ pub(crate) struct Keeper {
     objects: BTreeMap<u64, Arc<Object>>,
     records: BTreeMap<u64, ObjectRecord>,
     eviction: Eviction,
+    shares: BTreeMap<u8, u8>,
+    pins: PinBoard,
     to_sync: Vec<Arc<DataFile>>,
     changes: Vec<Change>,
     after: Vec<After>,
@@ -118,14 +134,16 @@ impl Keeper {
         volume: Arc<Volume>,
         catalogue: Arc<Catalogue>,
         messages: Receiver<Message>,
-        loaded: Vec<(Arc<Object>, Vec<u32>)>,
-        mut eviction: Eviction,
+        loaded: Vec<Restored>,
+        policy: &Policy,
     ) -> Self {
-        let mut objects = BTreeMap::new();
-        for (object, groups) in loaded {
+        let mut eviction = Eviction::new(policy.protected.clone(), policy.order);
+        let (mut objects, mut pins) = (BTreeMap::new(), PinBoard::default());
+        for Restored { object, groups, pin } in loaded {
             for group in groups {
-                eviction.insert(object.class(), (object.number(), group));
+                eviction.insert(object.class(), (object.number(), group), pin.is_some());
             }
+            pins.put(object.number(), pin);
             objects.insert(object.number(), object);
         }
         Self {
@@ -135,6 +153,8 @@ impl Keeper {
             objects,
             records: BTreeMap::new(),
             eviction,
+            shares: policy.shares.clone(),
+            pins,
             to_sync: Vec::new(),
             changes: Vec::new(),
             after: Vec::new(),
@@ -157,6 +177,7 @@ impl Keeper {
                 Err(RecvTimeoutError::Disconnected) => true,
             };
             self.probe();
+            self.end_pins();
             self.evict();
             if stop || self.is_due() {
                 self.commit();
@@ -187,7 +208,8 @@ impl Keeper {
 
     fn take(&mut self, message: Message) -> bool {
         match message {
-            Message::Created { object, record } => {
+            Message::Created { object, record, pin } => {
+                self.pins.put(object.number(), pin);
                 self.records.insert(object.number(), record);
                 self.objects.insert(object.number(), object);
             }
@@ -198,7 +220,7 @@ impl Keeper {
             Message::Discarded { object, file, piece } => {
                 self.lingering.push_back(Lingering::Discarded { object, file, piece });
             }
-            Message::Remove { object } => self.remove(&object),
+            Message::Removed { object, bytes } => self.removed(&object, bytes),
             Message::DropPiece { object, piece } => {
                 if let Some(closed) = object.close_piece(piece) {
                     self.change(Change::DropPiece { number: object.number(), piece }, 0);
@@ -207,6 +229,7 @@ impl Keeper {
                 }
             }
             Message::Pressure => {}
+            Message::Unindexed(answer) => drop(answer.send(self.unindexed())),
             Message::Flush(answer) => {
                 self.after.push(After::Answer(answer));
                 self.urgent = true;
@@ -245,6 +268,14 @@ impl Keeper {
         first_of_group: bool,
     ) {
         let number = object.number();
+        if first_of_group {
+            let group = u32::try_from(piece / GROUP_PIECES).unwrap_or(u32::MAX);
+            self.eviction.insert(object.class(), (number, group), object.is_pinned());
+        }
+        if !object.has(piece) {
+            // Evicted or removed before its commit was heard of: the index must not name it.
+            return;
+        }
         if let Some(record) = self.records.remove(&number) {
             self.change(Change::Object { number, record }, 0);
         }
@@ -252,10 +283,20 @@ impl Keeper {
             self.to_sync.push(file);
         }
         self.change(Change::Piece { number, piece, record }, object.length_of(piece));
-        if first_of_group {
-            let group = u32::try_from(piece / GROUP_PIECES).unwrap_or(u32::MAX);
-            self.eviction.insert(object.class(), (number, group));
-        }
+    }
+
+    /// Objects that have no piece yet, and those whose first piece is not in the index yet.
+    fn unindexed(&self) -> Vec<Indexed> {
+        let pending = self.changes.iter().filter_map(|change| match change {
+            Change::Object { number, record } => Some((number, record)),
+            _ => None,
+        });
+        let indexed = |(number, record): (&u64, &ObjectRecord)| Indexed {
+            number: *number,
+            key: record.key.clone(),
+            class: record.class,
+        };
+        self.records.iter().chain(pending).map(indexed).collect()
     }
 
     fn change(&mut self, change: Change, bytes: usize) {
@@ -264,18 +305,16 @@ impl Keeper {
         self.pending_since.get_or_insert_with(Instant::now);
     }
 
-    fn remove(&mut self, object: &Arc<Object>) {
-        self.remove_with(object, 0);
-    }
-
-    /// Removes an object; `closed` bytes of it were taken out of sight before and go with it.
-    fn remove_with(&mut self, object: &Arc<Object>, closed: u64) {
-        let Some((bytes, file)) = object.remove() else { return };
-        let bytes = bytes + closed;
+    /// Lets go of an object that nobody can read any more; `bytes` of it are given back once nobody holds its file.
+    fn removed(&mut self, object: &Arc<Object>, bytes: u64) {
         let number = object.number();
+        // What was about to be punched goes with the file: its readers are only known as long as the object has the file.
+        let bytes = if object.is_closing() { bytes + self.absorb(number) } else { bytes };
+        let file = object.take_file();
         self.catalogue.forget(object);
         self.objects.remove(&number);
         self.records.remove(&number);
+        self.pins.remove(number);
         self.change(Change::DropObject { number }, 0);
         self.after.push(After::Unlink { number, file: file.as_ref().map(Arc::downgrade), bytes });
         self.urgent = true;
@@ -337,8 +376,10 @@ impl Keeper {
     }
 
     fn remove_if_empty(&mut self, object: &Arc<Object>) {
-        if object.is_idle_and_empty() {
-            self.remove(object);
+        if object.is_idle_and_empty()
+            && let Some(bytes) = object.remove()
+        {
+            self.removed(object, bytes);
         }
     }
 
@@ -350,6 +391,7 @@ impl Keeper {
         }
         if self.last_tidy.elapsed() >= TIDY_EVERY {
             self.last_tidy = Instant::now();
+            self.eviction.forget_gone(&Objects(&self.objects));
             let empty: Vec<_> =
                 self.records.keys().filter_map(|number| self.objects.get(number).cloned()).collect();
             for object in empty {

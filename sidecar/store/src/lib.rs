@@ -25,16 +25,24 @@ mod budget;
 mod eviction;
 mod index;
 mod keeper;
+mod listing;
 mod object;
+mod policy;
+mod purge;
 #[doc(hidden)]
 pub mod sample_index;
 mod store;
+mod tally;
 mod volume;
 
 pub use eviction::Order;
 pub use index::{ObjectRecord, PieceRecord, Trust};
+pub use listing::{Cursor, CursorError, Entry, Filter, Matches, Page};
 pub use object::{FillError, Object, PieceFill, ReadError};
+pub use policy::{PinnedUntil, Pins, Policy};
+pub use purge::{Purged, Survivor};
 pub use store::{MAX_VOLUMES, Store, StoreError, VolumeOptions};
+pub use tally::ClassUsage;
 pub use volume::{Health, Usage};
 
 /// Length of a piece: 1 MiB, the unit in which Delivery Optimization hashes and Windows clients ask.

@@ -4,6 +4,7 @@ mod fill;
 mod removal;
 
 use std::io;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::time::Duration;
@@ -87,6 +88,8 @@ struct Inner {
     /// Pieces with a [`PieceFill`].
     filling: Vec<usize>,
     removed: bool,
+    /// Not to be evicted; the keeper knows until when.
+    pinned: bool,
 }
 
 /// One generation of one content.
@@ -109,6 +112,7 @@ impl Object {
         key: u128,
         record: &ObjectRecord,
         last_used: u64,
+        pinned: bool,
     ) -> Self {
         let pieces = usize::try_from(record.length.div_ceil(PIECE_LENGTH as u64)).unwrap_or(usize::MAX);
         let groups = std::iter::repeat_with(Group::default).take(pieces.div_ceil(GROUP_PIECES)).collect();
@@ -119,7 +123,7 @@ impl Object {
             length: record.length,
             last_used: AtomicU64::new(last_used),
             groups,
-            inner: Mutex::default(),
+            inner: Mutex::new(Inner { pinned, ..Inner::default() }),
             volume,
         }
     }
@@ -182,6 +186,12 @@ impl Object {
     #[must_use]
     pub fn is_removed(&self) -> bool {
         self.inner.lock().removed
+    }
+
+    /// Whether it is pinned, and its pin not over.
+    #[must_use]
+    pub fn is_pinned(&self) -> bool {
+        self.inner.lock().pinned
     }
 
     /// Number of committed pieces.
@@ -436,6 +446,11 @@ impl Object {
         self.volume.tell(Message::DropPiece { object: Arc::clone(self), piece });
     }
 
+    /// Folder of its volume.
+    pub(crate) fn volume_path(&self) -> &Path {
+        self.volume.path()
+    }
+
     pub(crate) fn is_on(&self, volume: &Arc<Volume>) -> bool {
         Arc::ptr_eq(&self.volume, volume)
     }
@@ -445,5 +460,16 @@ fn into_io(error: DataFileError) -> io::Error {
     match error {
         DataFileError::Io(error) => error,
         other => io::Error::other(other),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Object;
+
+    #[test]
+    fn what_pins_need_costs_an_object_no_memory() {
+        // 128 bytes without pins: a start with a million objects has so many MB for them.
+        assert!(size_of::<Object>() <= 128, "{}", size_of::<Object>());
     }
 }

@@ -9,10 +9,11 @@ use std::thread::JoinHandle;
 use parking_lot::{Mutex, RwLock};
 use sha2::{Digest as _, Sha256};
 
-use crate::eviction::{Eviction, Order};
 use crate::index::{MAX_ATTRIBUTES, MAX_KEY, ObjectRecord};
-use crate::keeper::{Keeper, Message};
+use crate::keeper::{Keeper, Message, Restored};
 use crate::object::Object;
+use crate::policy::Policy;
+use crate::tally::ClassUsage;
 use crate::volume::{Health, Opened, Usage, Volume, seconds_now};
 
 /// The most volumes of one store, as many as a Microsoft Connected Cache node may have.
@@ -48,6 +49,16 @@ pub enum StoreError {
     /// Every volume failed; content passes through.
     #[error("no volume takes writes")]
     NoVolume,
+    /// A volume can't say what it holds.
+    #[error(
+        "unable to read the index of the volume {path}: {source}: ask again once it works (see its health)"
+    )]
+    Index {
+        /// The volume.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
     /// The key or the attributes are too long, or the content is empty.
     #[error("the content can't be kept: {0}")]
     Unsuitable(&'static str),
@@ -60,7 +71,7 @@ pub(crate) struct Catalogue {
 }
 
 impl Catalogue {
-    fn get(&self, key: u128) -> Option<Arc<Object>> {
+    pub(crate) fn get(&self, key: u128) -> Option<Arc<Object>> {
         self.objects.read().get(&key).cloned()
     }
 
@@ -80,48 +91,49 @@ impl Catalogue {
 /// The store.
 #[derive(Debug)]
 pub struct Store {
-    catalogue: Arc<Catalogue>,
-    volumes: Vec<Arc<Volume>>,
+    pub(crate) catalogue: Arc<Catalogue>,
+    pub(crate) volumes: Vec<Arc<Volume>>,
     keepers: Mutex<Vec<JoinHandle<()>>>,
+    policy: Policy,
 }
 
 impl Store {
     /// Opens every volume. `protected` classes are evicted last. Blocks while the indexes are read.
     pub fn open(volumes: &[VolumeOptions], protected: &[u8]) -> Result<Self, StoreError> {
-        Self::open_in_order(volumes, protected, Order::default())
+        Self::open_with(volumes, Policy { protected: protected.to_vec(), ..Policy::default() })
     }
 
-    /// As [`Self::open`], with another order of eviction than the usual one.
-    pub fn open_in_order(
-        volumes: &[VolumeOptions],
-        protected: &[u8],
-        order: Order,
-    ) -> Result<Self, StoreError> {
+    /// As [`Self::open`], with all that may be said about what is kept.
+    pub fn open_with(volumes: &[VolumeOptions], policy: Policy) -> Result<Self, StoreError> {
         if volumes.is_empty() || volumes.len() > MAX_VOLUMES {
             return Err(StoreError::Volumes(volumes.len()));
         }
         let catalogue = Arc::new(Catalogue::default());
-        let mut store = Self { catalogue, volumes: Vec::new(), keepers: Mutex::default() };
+        let mut store = Self { catalogue, volumes: Vec::new(), keepers: Mutex::default(), policy };
         for options in volumes {
             store
-                .open_volume(options, protected, order)
+                .open_volume(options)
                 .map_err(|source| StoreError::Open { path: options.path.clone(), source })?;
         }
         Ok(store)
     }
 
-    fn open_volume(&mut self, options: &VolumeOptions, protected: &[u8], order: Order) -> io::Result<()> {
+    fn open_volume(&mut self, options: &VolumeOptions) -> io::Result<()> {
         let (sender, messages) = mpsc::channel();
         let Opened { volume, loaded } = Volume::open(&options.path, options.limit, options.min_free, sender)?;
         let volume = Arc::new(volume);
         let mut objects = Vec::with_capacity(loaded.len());
         let mut superseded = Vec::new();
         self.catalogue.objects.write().reserve(loaded.len());
+        let now = seconds_now();
         for found in loaded {
-            let key = hash(&found.record.key);
-            let object = Object::new(Arc::clone(&volume), found.number, key, &found.record, found.last_used);
+            let (key, record, last_used) = (hash(&found.record.key), &found.record, found.last_used);
+            let pin = self.policy.pin_of(&record.key, record.class, now);
+            let object =
+                Object::new(Arc::clone(&volume), found.number, key, record, last_used, pin.is_some());
             let groups = found.bitmaps.iter().filter(|(group, bitmap)| object.restore(*group, *bitmap));
             let groups: Vec<u32> = groups.map(|(group, _)| *group).collect();
+            object.count_restored();
             let object = Arc::new(object);
             if groups.is_empty() {
                 // Its last piece was dropped, and a crash came before the object went as well.
@@ -130,18 +142,13 @@ impl Store {
                 // Two generations of one key are left behind by a crash between storing one and removing the other.
                 superseded.push(other);
             }
-            objects.push((object, groups));
+            objects.push(Restored { object, groups, pin });
         }
         for object in superseded {
             object.ask_removal();
         }
-        let keeper = Keeper::new(
-            Arc::clone(&volume),
-            Arc::clone(&self.catalogue),
-            messages,
-            objects,
-            Eviction::new(protected.to_vec(), order),
-        );
+        let keeper =
+            Keeper::new(Arc::clone(&volume), Arc::clone(&self.catalogue), messages, objects, &self.policy);
         let name = format!("store-{}", self.volumes.len());
         self.keepers.lock().push(std::thread::Builder::new().name(name).spawn(move || keeper.run())?);
         self.volumes.push(volume);
@@ -179,18 +186,37 @@ impl Store {
             attributes: attributes.to_vec(),
         };
         let now = record.created;
-        let object = Arc::new(Object::new(Arc::clone(volume), volume.next_number(), hash(key), &record, now));
-        volume.tell(Message::Created { object: Arc::clone(&object), record });
+        let pin = self.policy.pin_of(key, class, now);
+        let number = volume.next_number();
+        let object =
+            Arc::new(Object::new(Arc::clone(volume), number, hash(key), &record, now, pin.is_some()));
+        volume.tell(Message::Created { object: Arc::clone(&object), record, pin });
         if let Some(previous) = self.catalogue.put(&object) {
             previous.ask_removal();
         }
         Ok(object)
     }
 
-    /// Removes a content; space comes back when nobody reads it any more.
-    pub fn remove(&self, object: &Arc<Object>) {
+    /// Removes a content: it can't be read or added to from now on, and space comes back when nobody holds its bytes any more.
+    /// Gives the bytes that its pieces took; `None` = it was removed before.
+    pub fn remove(&self, object: &Arc<Object>) -> Option<u64> {
         self.catalogue.forget(object);
-        object.ask_removal();
+        object.ask_removal()
+    }
+
+    /// What is stored of each class that has something, all volumes together, by number.
+    #[must_use]
+    pub fn classes(&self) -> Vec<ClassUsage> {
+        let mut classes: Vec<ClassUsage> =
+            (0..=u8::MAX).map(|class| ClassUsage { class, objects: 0, bytes: 0 }).collect();
+        for volume in &self.volumes {
+            for (sum, usage) in classes.iter_mut().zip(volume.tally().classes()) {
+                sum.objects += usage.objects;
+                sum.bytes += usage.bytes;
+            }
+        }
+        classes.retain(|usage| usage.objects > 0 || usage.bytes > 0);
+        classes
     }
 
     /// Every object, in no order.
@@ -287,7 +313,7 @@ impl Drop for Store {
     }
 }
 
-fn hash(key: &str) -> u128 {
+pub(crate) fn hash(key: &str) -> u128 {
     let digest: [u8; 32] = Sha256::digest(key).into();
     let (first, _) = digest.split_first_chunk::<16>().unwrap_or((&[0; 16], &[]));
     u128::from_le_bytes(*first)

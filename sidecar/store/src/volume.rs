@@ -22,9 +22,10 @@ use rustix::fs::{
 use rustix::io::Errno;
 
 use crate::budget::Budget;
-use crate::index::{self, Change, Index, Loaded, ObjectRecord, PieceRecord};
+use crate::index::{self, Change, Index, Indexed, Loaded, ObjectRecord, PieceRecord};
 use crate::keeper::Message;
 use crate::object::FillError;
+use crate::tally::Tally;
 use crate::{GROUP_PIECES, disk_bytes};
 
 const INDEX: &str = "index.redb";
@@ -46,6 +47,10 @@ pub enum Health {
 pub struct Usage {
     /// The most that the store may take, in bytes.
     pub limit: u64,
+    /// The most of it that pieces may take, beside the index and what it may grow to: what shares and pins are measured by.
+    pub piece_limit: u64,
+    /// Stored pieces of pinned objects.
+    pub pinned: u64,
     /// Pieces: stored, being stored, or removed and still read.
     pub pieces: u64,
     /// The index file.
@@ -63,6 +68,7 @@ pub(crate) struct Volume {
     identity: (u64, u64),
     min_free: u64,
     budget: Budget,
+    tally: Tally,
     index: RwLock<Option<Index>>,
     health: Mutex<Health>,
     healthy: AtomicBool,
@@ -105,6 +111,7 @@ impl Volume {
             identity,
             min_free,
             budget: Budget::new(limit, used, 0),
+            tally: Tally::default(),
             index: RwLock::new(Some(index)),
             health: Mutex::new(Health::Healthy),
             healthy: AtomicBool::new(true),
@@ -186,7 +193,9 @@ impl Volume {
     pub(crate) fn usage(&self) -> Usage {
         Usage {
             limit: self.budget.limit(),
+            piece_limit: self.budget.piece_limit(),
             pieces: self.budget.used(),
+            pinned: self.tally.pinned(),
             index: self.budget.index(),
             evicted: self.evicted.load(Ordering::Relaxed),
         }
@@ -196,6 +205,21 @@ impl Volume {
     pub(crate) fn free_share(&self) -> u64 {
         let limit = self.budget.piece_limit().max(1);
         limit.saturating_sub(self.budget.used()).saturating_mul(1_000_000) / limit
+    }
+
+    /// What is stored, by class.
+    pub(crate) fn tally(&self) -> &Tally {
+        &self.tally
+    }
+
+    /// The most bytes that a class with this share may take.
+    pub(crate) fn share_bytes(&self, percent: u8) -> u64 {
+        self.budget.piece_limit() / 100 * u64::from(percent)
+    }
+
+    /// Whether more is pinned than may be kept whatever comes.
+    pub(crate) fn has_pinned_surplus(&self) -> bool {
+        self.tally.pinned() > self.budget.piece_limit() / 2
     }
 
     pub(crate) fn count_eviction(&self, bytes: u64, _last_used: u64) {
@@ -274,6 +298,14 @@ impl Volume {
 
     pub(crate) fn record(&self, number: u64) -> index::Result<Option<ObjectRecord>> {
         self.index.read().as_ref().map_or(Ok(None), |index| index.record(number))
+    }
+
+    /// Keys, classes and numbers of up to `most` objects in the index whose numbers are above `after`, by number.
+    pub(crate) fn keys_after(&self, after: Option<u64>, most: usize) -> io::Result<Vec<Indexed>> {
+        // The lock is held for one batch only, so that whoever replaces the index does not wait for a whole list.
+        let index = self.index.read();
+        let index = index.as_ref().ok_or_else(|| io::Error::other("the index is closed"))?;
+        index.keys_after(after, most).map_err(io::Error::other)
     }
 
     pub(crate) fn piece_record(&self, number: u64, piece: usize) -> index::Result<Option<PieceRecord>> {

@@ -1,6 +1,6 @@
 //! Giving back the space of bytes that nobody reads any more.
 
-use super::{Keeper, Lingering};
+use super::{After, Keeper, Lingering};
 use crate::{PIECE_LENGTH, disk_bytes};
 
 impl Keeper {
@@ -68,5 +68,25 @@ impl Keeper {
                 Lingering::Discarded { .. } => PIECE_LENGTH as u64,
             })
             .sum()
+    }
+
+    /// Takes over the bytes of an object's pieces that wait to be punched.
+    pub(super) fn absorb(&mut self, number: u64) -> u64 {
+        let mut absorbed = 0;
+        self.after.retain(|after| match after {
+            After::Punch { object, bytes, .. } if object.number() == number => {
+                absorbed += bytes;
+                false
+            }
+            _ => true,
+        });
+        self.lingering.retain(|lingering| match lingering {
+            Lingering::Pieces { object, bytes, .. } if object.number() == number => {
+                absorbed += bytes;
+                false
+            }
+            _ => true,
+        });
+        absorbed
     }
 }

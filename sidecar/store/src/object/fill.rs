@@ -8,9 +8,9 @@ use connected_cache_sendfile::data_file::DataFileError;
 use connected_cache_sendfile::{DataFile, PieceWriter};
 
 use super::{FillError, Object, ReadError};
-use crate::GROUP_PIECES;
 use crate::index::{PieceRecord, Trust};
 use crate::keeper::Message;
+use crate::{GROUP_PIECES, disk_bytes};
 
 /// A piece that is being stored.
 #[derive(Debug)]
@@ -81,9 +81,12 @@ impl PieceFill {
         inner.filling.retain(|piece| *piece != self.piece);
         let group = &self.object.groups[self.piece / GROUP_PIECES];
         group.verified.fetch_or(1 << (self.piece % GROUP_PIECES), Ordering::AcqRel);
+        let is_first = !self.object.has_any();
         let before = group.committed.fetch_or(1 << (self.piece % GROUP_PIECES), Ordering::AcqRel);
         self.committed = true;
-        drop(inner);
+        let bytes = disk_bytes(self.object.length_of(self.piece));
+        self.object.volume.tally().add(self.object.portion(&inner, bytes, is_first));
+        // Told under the lock: whoever removes the piece does so after this and is heard after this.
         self.object.volume.tell(Message::Committed {
             object: Arc::clone(&self.object),
             file: Arc::clone(&self.file),
@@ -91,6 +94,7 @@ impl PieceFill {
             record: PieceRecord { sha256, trust },
             first_of_group: before == 0,
         });
+        drop(inner);
         Ok(())
     }
 }

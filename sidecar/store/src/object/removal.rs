@@ -9,8 +9,9 @@ use std::sync::atomic::Ordering;
 use connected_cache_sendfile::DataFile;
 use rustix::fs::{FallocateFlags, fallocate};
 
-use super::Object;
+use super::{Inner, Object};
 use crate::keeper::Message;
+use crate::tally::Portion;
 use crate::{GROUP_PIECES, PIECE_LENGTH, disk_bytes};
 
 impl Object {
@@ -19,13 +20,15 @@ impl Object {
         let inner = self.inner.lock();
         let found = self.groups.get(group as usize)?;
         let filling = inner.filling.iter().any(|piece| piece / GROUP_PIECES == group as usize);
-        if filling || found.closing.swap(true, Ordering::AcqRel) {
+        if inner.removed || filling || found.closing.swap(true, Ordering::AcqRel) {
             return None;
         }
         let bitmap = found.committed.swap(0, Ordering::AcqRel);
         let pieces = pieces_of(group, bitmap).collect();
-        let last = !inner.removed && inner.filling.is_empty() && self.committed() == 0;
-        Some(Closed { pieces, bytes: self.group_disk_bytes(group as usize, bitmap), object_is_empty: last })
+        let bytes = self.group_disk_bytes(group as usize, bitmap);
+        let is_empty = !self.has_any();
+        self.volume.tally().take(self.portion(&inner, bytes, bitmap != 0 && is_empty));
+        Some(Closed { pieces, bytes, object_is_empty: is_empty && inner.filling.is_empty() })
     }
 
     /// Makes one piece unreadable, as [`Self::close_group`] does for a group.
@@ -40,7 +43,9 @@ impl Object {
             return None;
         }
         group.committed.fetch_and(!bit, Ordering::AcqRel);
-        Some(Closed { pieces: vec![piece], bytes: disk_bytes(self.length_of(piece)), object_is_empty: false })
+        let bytes = disk_bytes(self.length_of(piece));
+        self.volume.tally().take(self.portion(&inner, bytes, !self.has_any()));
+        Some(Closed { pieces: vec![piece], bytes, object_is_empty: false })
     }
 
     /// Gives the space of closed pieces back to the file system, now that the index does not name them any more. Pieces that
@@ -118,13 +123,21 @@ impl Object {
         }
     }
 
-    /// Tells the keeper to remove the object.
-    pub(crate) fn ask_removal(self: &Arc<Self>) {
-        self.volume.tell(Message::Remove { object: Arc::clone(self) });
+    /// Makes the whole object unreadable at once and tells the keeper, who removes it durably. Gives the bytes of its pieces;
+    /// `None` = somebody else removed it before.
+    pub(crate) fn ask_removal(self: &Arc<Self>) -> Option<u64> {
+        let bytes = self.remove()?;
+        self.volume.tell(Message::Removed { object: Arc::clone(self), bytes });
+        Some(bytes)
     }
 
-    /// Makes the whole object unreadable for good. Gives the bytes of its committed pieces and its open file.
-    pub(crate) fn remove(&self) -> Option<(u64, Option<Arc<DataFile>>)> {
+    /// Whether bytes of closed pieces still wait to be given back.
+    pub(crate) fn is_closing(&self) -> bool {
+        self.groups.iter().any(|group| group.closing.load(Ordering::Acquire))
+    }
+
+    /// Makes the whole object unreadable for good. Gives the bytes of its committed pieces.
+    pub(crate) fn remove(&self) -> Option<u64> {
         let mut inner = self.inner.lock();
         if std::mem::replace(&mut inner.removed, true) {
             return None;
@@ -132,7 +145,37 @@ impl Object {
         let bytes = (0..self.groups.len())
             .map(|group| self.group_disk_bytes(group, self.groups[group].committed.swap(0, Ordering::AcqRel)))
             .sum();
-        Some((bytes, inner.file.take()))
+        self.volume.tally().take(self.portion(&inner, bytes, bytes > 0));
+        Some(bytes)
+    }
+
+    /// The open file of a removed object, which lets go of it. The keeper's: as long as the object has it, nobody takes bytes
+    /// away that are still read.
+    pub(crate) fn take_file(&self) -> Option<Arc<DataFile>> {
+        self.inner.lock().file.take()
+    }
+
+    /// Its pin is over. Its bytes may go like any other's.
+    pub(crate) fn unpin(&self) {
+        let mut inner = self.inner.lock();
+        if std::mem::take(&mut inner.pinned) {
+            self.volume.tally().unpin(self.disk_bytes());
+        }
+    }
+
+    /// Counts what was found at start.
+    pub(crate) fn count_restored(&self) {
+        let inner = self.inner.lock();
+        self.volume.tally().add(self.portion(&inner, self.disk_bytes(), self.has_any()));
+    }
+
+    /// Whether anything is committed.
+    pub(crate) fn has_any(&self) -> bool {
+        self.groups.iter().any(|group| group.committed.load(Ordering::Acquire) != 0)
+    }
+
+    pub(super) fn portion(&self, inner: &Inner, bytes: u64, whole: bool) -> Portion {
+        Portion { class: self.class, pinned: inner.pinned, bytes, whole }
     }
 
     /// Whether nothing is committed and nothing is being filled; such an object may go.
