@@ -6,7 +6,7 @@
 pub struct Key {
     /// Full path with dots.
     pub path: &'static str,
-    /// Keys of each entry, when the key is a list of objects.
+    /// Keys of each entry, when the key is a list or a map of objects.
     pub items: &'static [&'static str],
     /// False when this release reads the key but has nothing yet that it could change.
     pub in_effect: bool,
@@ -34,6 +34,7 @@ pub const KEYS: &[Key] = &[
     later("listen.swarm"),
     later("listen.peers"),
     now("listen.admin"),
+    now("admin.tokenFile"),
     list("storage.volumes", &["path", "limit"], true),
     now("storage.minFree"),
     now("storage.memory"),
@@ -48,6 +49,8 @@ pub const KEYS: &[Key] = &[
     now("content.readAhead.mode"),
     now("content.eviction.policy"),
     now("content.eviction.protect"),
+    list("content.classes", &["maxPercent"], true),
+    list("content.pins", &["host", "prefix", "class", "until"], true),
     now("upstream.resolve"),
     now("upstream.resolvers"),
     now("upstream.proxy"),

@@ -20,10 +20,10 @@ pub use environment::PREFIX as ENVIRONMENT_PREFIX;
 pub use keys::{KEYS, Key};
 pub use load::{ConfigError, Problem};
 pub use section::{
-    AccessLog, ArrayJoin, ArrayScope, Bandwidth, BandwidthSchedule, Bits, BitsClient, BitsPeers,
-    BitsPeersMode, BitsTimeouts, BranchCache, BranchCacheVersion, ClientAddress, Config, Content,
-    ContentClass, ContentKey, ControlPlane, ControlPlaneMode, Eviction, EvictionPolicy, ExtraOrigin,
-    IgnoreQuery, Limits, Listen, Log, LogFormat, LogLevel, Member, Node, ParseTimeOfDayError, ReadAhead,
+    AccessLog, Admin, ArrayJoin, ArrayScope, Bandwidth, BandwidthSchedule, Bits, BitsClient, BitsPeers,
+    BitsPeersMode, BitsTimeouts, BranchCache, BranchCacheVersion, ClassOptions, ClientAddress, Config,
+    Content, ContentClass, ContentKey, ControlPlane, ControlPlaneMode, Eviction, EvictionPolicy, ExtraOrigin,
+    IgnoreQuery, Limits, Listen, Log, LogFormat, LogLevel, Member, Node, ParseTimeOfDayError, Pin, ReadAhead,
     ReadAheadMode, ScheduledCap, Sharing, SharingMode, Shutdown, Storage, Swarm, Telemetry, TimeOfDay,
     TimeToLive, Tls, TlsPeers, TlsVersion, Upstream, UpstreamTimeouts, Volume, Weekday,
 };

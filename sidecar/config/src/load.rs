@@ -158,15 +158,21 @@ fn check_section(section: &str, map: &mut Map<String, Value>, problems: &mut Vec
     });
 }
 
-/// Unknown keys inside the entries of a list.
+/// Unknown keys inside the entries of a list or a map.
 fn check_entries(key: &Key, value: &mut Value, problems: &mut Vec<Problem>) {
-    let Value::Array(entries) = value else { return };
     if key.items.is_empty() {
         return;
     }
-    for (index, entry) in entries.iter_mut().enumerate() {
+    let entries: Vec<(String, &mut Value)> = match value {
+        Value::Array(entries) => {
+            entries.iter_mut().enumerate().map(|(index, entry)| (format!("[{index}]"), entry)).collect()
+        }
+        Value::Object(map) => map.iter_mut().map(|(name, entry)| (format!("[{name:?}]"), entry)).collect(),
+        _ => return,
+    };
+    for (place, entry) in entries {
         let Value::Object(map) = entry else { continue };
-        let section = format!("{}[{index}]", key.path);
+        let section = format!("{}{place}", key.path);
         map.retain(|name, _| {
             let is_known = key.items.contains(&name.as_str());
             if !is_known {
@@ -203,14 +209,20 @@ fn explain(key: &Key, value: &Value) -> Vec<Problem> {
         Value::Array(entries) => {
             for (index, entry) in entries.iter().enumerate() {
                 let path = format!("{}[{index}]", key.path);
-                found.extend(explain_entry(key, &path, entry));
+                found.extend(explain_entry(key, &path, entry, |entry| Value::Array(vec![entry])));
             }
         }
         Value::Object(map) => {
-            for (name, inner) in map {
-                let alone = Value::Object(Map::from_iter([(name.clone(), inner.clone())]));
-                let error = type_error(key.path, alone);
-                found.extend(error.map(|message| Problem::new(format!("{}[{name:?}]", key.path), message)));
+            for (name, entry) in map {
+                let path = format!("{}[{name:?}]", key.path);
+                let alone = |entry| Value::Object(Map::from_iter([(name.clone(), entry)]));
+                if type_error(key.path, alone(Value::Object(Map::new()))).is_none() {
+                    found.extend(explain_entry(key, &path, entry, alone));
+                } else {
+                    // The name itself is wrong, or its entries are no objects.
+                    let error = type_error(key.path, alone(entry.clone()));
+                    found.extend(error.map(|message| Problem::new(path, message)));
+                }
             }
         }
         _ => {}
@@ -222,14 +234,15 @@ fn explain(key: &Key, value: &Value) -> Vec<Problem> {
     found
 }
 
-fn explain_entry(key: &Key, path: &str, entry: &Value) -> Vec<Problem> {
-    let Some(error) = type_error(key.path, Value::Array(vec![entry.clone()])) else { return Vec::new() };
+/// What is wrong inside one entry; `alone` makes a list or map of only this entry.
+fn explain_entry(key: &Key, path: &str, entry: &Value, alone: impl Fn(Value) -> Value) -> Vec<Problem> {
+    let Some(error) = type_error(key.path, alone(entry.clone())) else { return Vec::new() };
     let Value::Object(map) = entry else { return vec![Problem::new(path, error)] };
     let inner: Vec<Problem> = map
         .iter()
         .filter_map(|(name, value)| {
-            let alone = Value::Object(Map::from_iter([(name.clone(), value.clone())]));
-            let message = type_error(key.path, Value::Array(vec![alone]))?;
+            let single = Value::Object(Map::from_iter([(name.clone(), value.clone())]));
+            let message = type_error(key.path, alone(single))?;
             Some(Problem::new(joined(path, name), message))
         })
         .collect();

@@ -1,6 +1,7 @@
 //! The sections of the file, one module per section. Every struct has every field defaulted and refuses unknown
 //! ones, so that a partial file is a whole configuration.
 
+mod admin;
 mod bandwidth;
 mod bits;
 mod branch_cache;
@@ -16,12 +17,13 @@ mod upstream;
 
 use serde::{Deserialize, Serialize};
 
+pub use admin::Admin;
 pub use bandwidth::{Bandwidth, BandwidthSchedule, ParseTimeOfDayError, ScheduledCap, TimeOfDay, Weekday};
 pub use bits::{Bits, BitsClient, BitsPeers, BitsPeersMode, BitsTimeouts};
 pub use branch_cache::{BranchCache, BranchCacheVersion};
 pub use content::{
-    Content, ContentClass, ContentKey, Eviction, EvictionPolicy, ExtraOrigin, IgnoreQuery, ReadAhead,
-    ReadAheadMode, TimeToLive,
+    ClassOptions, Content, ContentClass, ContentKey, Eviction, EvictionPolicy, ExtraOrigin, IgnoreQuery, Pin,
+    ReadAhead, ReadAheadMode, TimeToLive,
 };
 pub use control_plane::{ControlPlane, ControlPlaneMode};
 pub use listen::{Listen, Node};
@@ -40,6 +42,8 @@ pub struct Config {
     pub node: Node,
     /// Where it listens.
     pub listen: Listen,
+    /// Who may change something at the admin listener.
+    pub admin: Admin,
     /// Where pieces are kept.
     pub storage: Storage,
     /// What may be cached and how.

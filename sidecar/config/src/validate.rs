@@ -122,6 +122,23 @@ fn content(config: &Config, problems: &mut Problems) {
     for (index, host) in config.content.deny_origins.iter().enumerate() {
         host_pattern(&format!("content.denyOrigins[{index}]"), host, problems);
     }
+    for (class, options) in &config.content.classes {
+        if let Some(percent) = options.max_percent {
+            problems.within(&format!("content.classes[\"{class:?}\"].maxPercent"), percent.into(), 1, 100);
+        }
+    }
+    for (index, pin) in config.content.pins.iter().enumerate() {
+        let entry = format!("content.pins[{index}]");
+        if pin.host.is_none() && pin.prefix.is_none() && pin.class.is_none() {
+            problems.add(&entry, "needs a host, a prefix or a class, else it would pin everything");
+        }
+        if let Some(host) = &pin.host {
+            host_pattern(&format!("{entry}.host"), host, problems);
+        }
+        if pin.prefix.as_ref().is_some_and(|prefix| !prefix.starts_with('/')) {
+            problems.add(format!("{entry}.prefix"), "must begin with `/`, as paths do");
+        }
+    }
 }
 
 fn upstream(config: &Config, problems: &mut Problems) {
@@ -282,6 +299,9 @@ fn operation(config: &Config, problems: &mut Problems) {
     problems.within("limits.headerSeconds", limits.header_seconds, 1, 3600);
     problems.within("limits.headerBytes", limits.header_bytes.bytes(), LEAST_HEADER_BYTES, 1 << 20);
     problems.within("limits.idleSeconds", limits.idle_seconds, 1, 86_400);
+    if config.admin.token_file.as_ref().is_some_and(|path| path.as_os_str().is_empty()) {
+        problems.add("admin.tokenFile", "must be the path of a file, or null");
+    }
     problems.within("shutdown.drainSeconds", config.shutdown.drain_seconds, 0, 3600);
     problems.within("shutdown.graceSeconds", config.shutdown.grace_seconds, 0, 86_400);
 }

@@ -2,7 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use connected_cache_config::{BandwidthSchedule, Config, ExtraOrigin, KEYS, Member, ScheduledCap};
+use connected_cache_config::{
+    BandwidthSchedule, ClassOptions, Config, ContentClass, ExtraOrigin, KEYS, Member, Pin, ScheduledCap,
+};
 use serde_json::{Value, json};
 
 /// The table of the configuration reference, key by key.
@@ -17,6 +19,7 @@ fn documented() -> Vec<(&'static str, Value)> {
         ("listen.swarm", json!("0.0.0.0:7680")),
         ("listen.peers", json!(null)),
         ("listen.admin", json!("0.0.0.0:5001")),
+        ("admin.tokenFile", json!(null)),
         ("storage.volumes", json!([{"path": "/cache/data", "limit": "100Gi"}])),
         ("storage.minFree", json!("2Gi")),
         ("storage.memory", json!(null)),
@@ -31,6 +34,8 @@ fn documented() -> Vec<(&'static str, Value)> {
         ("content.readAhead.mode", json!("Adaptive")),
         ("content.eviction.policy", json!("Auto")),
         ("content.eviction.protect", json!([])),
+        ("content.classes", json!({})),
+        ("content.pins", json!([])),
         ("upstream.resolve", json!({})),
         ("upstream.resolvers", json!([])),
         ("upstream.proxy", json!(null)),
@@ -175,7 +180,7 @@ fn the_default_is_valid_and_has_nothing_out_of_effect() {
 }
 
 #[test]
-fn entries_of_lists_have_the_listed_keys() {
+fn entries_of_lists_and_maps_have_the_listed_keys() {
     let mut config = Config::default();
     config.content.extra_origins.push(ExtraOrigin::default());
     config.sharing.members.push(Member::default());
@@ -187,10 +192,17 @@ fn entries_of_lists_have_the_listed_keys() {
         per_client_mbps: cap,
         ..BandwidthSchedule::default()
     });
+    config.content.classes.insert(ContentClass::Xbox, ClassOptions::default());
+    config.content.pins.push(Pin::default());
     let document = serde_json::to_value(&config).unwrap();
     for key in KEYS.iter().filter(|key| !key.items.is_empty()) {
-        let pointer = format!("/{}/0", key.path.replace('.', "/"));
-        let entry = document.pointer(&pointer).and_then(Value::as_object).unwrap();
+        let pointer = format!("/{}", key.path.replace('.', "/"));
+        let entry = match document.pointer(&pointer).unwrap() {
+            Value::Array(entries) => entries.first(),
+            Value::Object(entries) => entries.values().next(),
+            _ => None,
+        };
+        let entry = entry.and_then(Value::as_object).unwrap();
         let names: BTreeSet<&str> = entry.keys().map(String::as_str).collect();
         assert_eq!(names, key.items.iter().copied().collect(), "{}", key.path);
     }

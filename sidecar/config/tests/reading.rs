@@ -189,3 +189,65 @@ fn keys_without_effect_are_listed_only_when_off_default() {
     .unwrap();
     assert_eq!(config.not_in_effect(), ["sharing.homeDeadlineMilliseconds", "branchCache.enabled"]);
 }
+
+#[test]
+fn classes_and_pins_are_read_and_printed() {
+    let text = "content:\n  classes: {Xbox: {maxPercent: 40}, Edge: {}}\n  pins:\n\
+                \x20 - {host: '*.mp.microsoft.com', prefix: /filestreamingservice/, class: null, until: '2026-12-31T00:00:00Z'}\n\
+                \x20 - {class: Office}\n";
+    let config = Config::from_yaml(text).unwrap();
+    let classes: Vec<(ContentClass, Option<u8>)> =
+        config.content.classes.iter().map(|(class, options)| (*class, options.max_percent)).collect();
+    assert_eq!(classes, [(ContentClass::Edge, None), (ContentClass::Xbox, Some(40))]);
+    // date -u -d 2026-12-31 +%s
+    assert_eq!(config.content.pins[0].until.unwrap().as_second(), 1_798_675_200);
+    assert_eq!(
+        (config.content.pins[1].class, config.content.pins[1].until),
+        (Some(ContentClass::Office), None)
+    );
+    let printed = config.to_yaml();
+    for words in ["Xbox", "maxPercent: 40", "/filestreamingservice/", "2026-12-31T00:00:00Z", "tokenFile"] {
+        assert!(printed.contains(words), "{words} is not in\n{printed}");
+    }
+    assert_eq!(Config::from_yaml(&printed), Ok(config));
+}
+
+#[test]
+fn what_is_wrong_in_classes_and_pins_is_named_by_path() {
+    let found = problems(Config::from_yaml(
+        "content:\n  classes: {Xbox: {maxPercent: many, maxPercnt: 1}, Games: {maxPercent: 1}, Edge: 5}\n  pins:\n\
+         \x20 - {hosts: a.example, class: Game}\n  - {prefix: /a, until: tomorrow}\n",
+    ));
+    let paths: Vec<&str> = found.keys().map(String::as_str).collect();
+    assert_eq!(
+        paths,
+        [
+            "content.classes[\"Edge\"]",
+            "content.classes[\"Games\"]",
+            "content.classes[\"Xbox\"].maxPercent",
+            "content.classes[\"Xbox\"].maxPercnt",
+            "content.pins[0].class",
+            "content.pins[0].hosts",
+            "content.pins[1].until",
+        ]
+    );
+    assert!(found["content.classes[\"Xbox\"].maxPercnt"].contains("did you mean `maxPercent`?"), "{found:?}");
+    assert!(found["content.classes[\"Games\"]"].contains("`Xbox`"), "{found:?}");
+    assert!(found["content.pins[0].hosts"].contains("did you mean `host`?"), "{found:?}");
+    assert!(found["content.pins[1].until"].contains("such as 2026-12-31T00:00:00Z"), "{found:?}");
+    let found = problems(Config::from_yaml(
+        "content: {classes: {Xbox: {maxPercent: 0}, Edge: {maxPercent: 101}}, pins: [{}, {until: null}, {host: 'http://a'}, {prefix: a}]}",
+    ));
+    let paths: Vec<&str> = found.keys().map(String::as_str).collect();
+    assert_eq!(
+        paths,
+        [
+            "content.classes[\"Edge\"].maxPercent",
+            "content.classes[\"Xbox\"].maxPercent",
+            "content.pins[0]",
+            "content.pins[1]",
+            "content.pins[2].host",
+            "content.pins[3].prefix",
+        ]
+    );
+}

@@ -3,7 +3,8 @@
 use std::path::PathBuf;
 
 use connected_cache_config::{
-    ByteSize, Config, ContentClass, ExtraOrigin, LogFormat, LogLevel, ReadAheadMode, Volume,
+    ByteSize, ClassOptions, Config, ContentClass, ExtraOrigin, LogFormat, LogLevel, Pin, ReadAheadMode,
+    Volume,
 };
 use proptest::{collection, option, prelude::*};
 
@@ -29,6 +30,22 @@ fn origin() -> impl Strategy<Value = ExtraOrigin> {
     })
 }
 
+/// The same names again, as pins and shares.
+fn pin_of(origin: &ExtraOrigin) -> Pin {
+    let seconds = origin.host.bytes().map(i64::from).sum::<i64>() * 1_000_003;
+    Pin {
+        host: Some(origin.host.clone()),
+        prefix: origin.alias.as_ref().map(|alias| format!("/{alias}?x=#'")),
+        class: origin.class,
+        until: origin.class.and_then(|_| jiff::Timestamp::from_second(seconds).ok()),
+    }
+}
+
+fn share_of(origin: &ExtraOrigin) -> Option<(ContentClass, ClassOptions)> {
+    let max_percent = u8::try_from(origin.host.len() % 101).ok().filter(|percent| *percent > 0);
+    Some((origin.class?, ClassOptions { max_percent }))
+}
+
 fn config() -> impl Strategy<Value = Config> {
     let names = (option::of("[!-~]{1,20}"), option::of("[!-~]{1,20}"));
     let sizes = (any::<u64>(), option::of(any::<u64>()), any::<u32>());
@@ -48,6 +65,8 @@ fn config() -> impl Strategy<Value = Config> {
             config.storage.memory = sizes.1.map(ByteSize::from_bytes);
             config.storage.scrub_mib_per_second = sizes.2;
             config.storage.volumes = volumes;
+            config.content.pins = origins.iter().map(pin_of).collect();
+            config.content.classes = origins.iter().filter_map(share_of).collect();
             config.content.extra_origins = origins;
             config.content.read_ahead.mode = modes.2;
             config.content.allow_private_targets = modes.3;

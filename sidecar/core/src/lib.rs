@@ -6,6 +6,7 @@ mod bandwidth;
 mod conditions;
 mod freshness;
 mod generation;
+mod key_pattern;
 mod object_key;
 mod origin;
 mod piece;
@@ -19,6 +20,7 @@ pub use bandwidth::{
 pub use conditions::Conditions;
 pub use freshness::{AnswerTimes, CacheControl, Freshness, StaleLimits, Use};
 pub use generation::Generation;
+pub use key_pattern::KeyPattern;
 pub use object_key::{ObjectKey, QueryRule};
 pub use origin::{CacheHostOrigin, ContentClass, OriginPattern, OriginPatternError, OriginRefused};
 pub use piece::{PIECE_LENGTH_BYTES, PieceIndex, PieceLayout};

@@ -53,6 +53,12 @@ impl ObjectKey {
         self.0.contains('?')
     }
 
+    /// A key taken apart: its host, and path and query.
+    #[must_use]
+    pub fn split(key: &str) -> (&str, &str) {
+        key.split_at(key.find('/').unwrap_or(key.len()))
+    }
+
     /// SHA-256 of the key in lower-case hexadecimal: 64 characters, fit for a file name.
     #[must_use]
     pub fn digest(&self) -> String {

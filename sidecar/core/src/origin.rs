@@ -38,6 +38,28 @@ impl ContentClass {
     pub const fn number(self) -> u8 {
         self as u8
     }
+
+    /// The class that is kept under this number; numbers that no class has are `Other`.
+    #[must_use]
+    pub fn of_number(number: u8) -> Self {
+        Self::ALL.get(usize::from(number)).copied().unwrap_or(Self::Other)
+    }
+
+    /// The name as it stands in configurations.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::WindowsUpdate => "WindowsUpdate",
+            Self::Edge => "Edge",
+            Self::Office => "Office",
+            Self::Intune => "Intune",
+            Self::Teams => "Teams",
+            Self::Outlook => "Outlook",
+            Self::Xbox => "Xbox",
+            Self::DeviceUpdate => "DeviceUpdate",
+            Self::Other => "Other",
+        }
+    }
 }
 
 /// The host named by `cacheHostOrigin` (or `Host`) after it passed the allow-list; only [`crate::AllowList`] makes one.
@@ -98,7 +120,12 @@ impl OriginPattern {
     /// Whether the pattern covers the name.
     #[must_use]
     pub fn matches(&self, name: &OriginName) -> bool {
-        match name.as_str().strip_suffix(self.name.as_str()) {
+        self.matches_canonical(name.as_str())
+    }
+
+    /// As [`Self::matches`], for a name in its canonical spelling.
+    pub(crate) fn matches_canonical(&self, name: &str) -> bool {
+        match name.strip_suffix(self.name.as_str()) {
             Some("") => true,
             Some(front) => self.with_subdomains && front.ends_with('.'),
             None => false,
@@ -126,5 +153,18 @@ impl fmt::Display for OriginPattern {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let star = if self.with_subdomains { "*." } else { "" };
         write!(formatter, "{star}{}", self.name)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::ContentClass;
+
+    #[test]
+    fn a_class_is_found_by_its_number_and_strangers_are_other() {
+        for class in ContentClass::ALL {
+            assert_eq!(ContentClass::of_number(class.number()), class);
+        }
+        assert_eq!(ContentClass::of_number(200), ContentClass::Other);
     }
 }

@@ -1,6 +1,14 @@
 //! `content`: which origins are cached, for how long, and under which key.
 
+mod classes;
+mod pins;
+
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
+
+pub use classes::ClassOptions;
+pub use pins::Pin;
 
 /// What may be cached and how.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -20,6 +28,10 @@ pub struct Content {
     pub read_ahead: ReadAhead,
     /// What goes when a volume is full.
     pub eviction: Eviction,
+    /// What differs for one class.
+    pub classes: BTreeMap<ContentClass, ClassOptions>,
+    /// What stays although nobody asks for it.
+    pub pins: Vec<Pin>,
 }
 
 /// One origin or a family of origins.

@@ -1,0 +1,12 @@
+//! `content.classes`: what differs for one class of content.
+
+use serde::{Deserialize, Serialize};
+
+/// What differs for one class of content.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "camelCase")]
+pub struct ClassOptions {
+    /// The most of each volume that the class may take, 1 to 100 percent of what pieces may take there. A class that has more is
+    /// evicted from even when the volume is not full. `None` = no bound.
+    pub max_percent: Option<u8>,
+}
