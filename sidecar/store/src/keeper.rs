@@ -428,3 +428,6 @@ impl Keeper {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

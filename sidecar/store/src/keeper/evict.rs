@@ -52,7 +52,7 @@ impl Keeper {
     }
 
     /// Takes one group out of sight. Gives its bytes: 0 = it is being filled and was skipped, or is gone.
-    fn evict_group(&mut self, name: Name, skipped: &mut Vec<Name>) -> u64 {
+    pub(super) fn evict_group(&mut self, name: Name, skipped: &mut Vec<Name>) -> u64 {
         let Some(object) = self.objects.get(&name.0).cloned() else { return 0 };
         let Some(closed) = object.close_group(name.1) else {
             skipped.push(name);

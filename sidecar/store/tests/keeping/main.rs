@@ -8,3 +8,4 @@ mod pins;
 mod purge;
 mod shares;
 mod support;
+mod together;
