@@ -1,10 +1,14 @@
-//! The admin listener: `/livez`, `/readyz`, `/metrics` and `/summary` (dossier delivery-optimization 1.9). Never reachable
-//! through the content port.
+//! The admin listener: `/livez`, `/readyz`, `/metrics` and `/summary` (dossier delivery-optimization 1.9), `/classes` and
+//! `/objects`. Never reachable through the content port.
 
+mod authority;
+mod objects;
+mod selectors;
 mod summary;
 
 use std::{
     fmt::Write,
+    net::SocketAddr,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -23,6 +27,9 @@ use tokio_util::sync::CancellationToken;
 
 use crate::metrics::{Counters, Metrics};
 
+pub(crate) use authority::Authority;
+pub use authority::TokenError;
+pub(crate) use objects::Objects;
 pub(crate) use summary::Reporter;
 
 /// What the admin endpoint shows.
@@ -39,13 +46,14 @@ impl AdminState {
     }
 }
 
-pub(crate) fn router(state: AdminState) -> Router {
+pub(crate) fn router(state: AdminState, objects: Objects) -> Router {
     Router::new()
         .route("/livez", get(async || "ok\n"))
         .route("/readyz", get(readyz))
         .route("/metrics", get(metrics))
         .route("/summary", get(summary))
         .with_state(Arc::new(state))
+        .merge(objects::router(objects))
 }
 
 /// Failing volumes don't make a pod unready: clients are served without them. They are named all the same.
@@ -78,8 +86,9 @@ async fn summary(State(state): State<Arc<AdminState>>) -> Response {
 
 /// Serves until the end.
 pub(crate) async fn serve(listener: tokio::net::TcpListener, router: Router, end: CancellationToken) {
+    let service = router.into_make_service_with_connect_info::<SocketAddr>();
     let served =
-        axum::serve(listener, router).with_graceful_shutdown(async move { end.cancelled().await }).await;
+        axum::serve(listener, service).with_graceful_shutdown(async move { end.cancelled().await }).await;
     if let Err(error) = served {
         tracing::error!(%error, "the admin listener ended");
     }

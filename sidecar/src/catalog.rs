@@ -10,26 +10,23 @@ mod fetch;
 mod fill;
 mod memory;
 mod object;
+mod opening;
 mod passing;
+mod purge;
 mod transit;
 mod writers;
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::HashSet,
     sync::{Arc, atomic::Ordering},
     time::Duration,
 };
 
 use bytes::Bytes;
-use connected_cache_core::{
-    ByteRange, ContentClass, ObjectKey, PIECE_LENGTH_BYTES, PieceIndex, StaleLimits, Use,
-};
+use connected_cache_core::{ByteRange, ContentClass, ObjectKey, PIECE_LENGTH_BYTES, PieceIndex, StaleLimits};
 use connected_cache_sendfile::stream::SMALLEST;
 use connected_cache_store::{FillError, ReadError, Store, Trust};
-use futures::{
-    FutureExt, StreamExt,
-    future::{BoxFuture, Shared},
-};
+use futures::StreamExt;
 use parking_lot::Mutex;
 use sha2::{Digest, Sha256};
 
@@ -44,6 +41,7 @@ pub(crate) use memory::Room;
 pub(crate) use object::{Object, ObjectHead, now_seconds};
 pub(crate) use passing::{PassedBody, Wanted};
 
+use opening::Openings;
 use passing::Passing;
 use transit::{LookUp, Transit};
 use writers::Writers;
@@ -60,8 +58,6 @@ const LEAST_RUN: u64 = 2;
 pub(crate) const MOST_AHEAD: u64 = 8;
 /// What one known object takes in memory, roughly, beside its bytes.
 const OBJECT_BYTES: u64 = 1024;
-
-type Opening = Shared<BoxFuture<'static, Result<Opened, OpenError>>>;
 
 /// Why an object can't be opened.
 #[derive(Clone, Debug)]
@@ -138,7 +134,7 @@ struct CatalogState {
     writers: Writers,
     /// Objects that were used lately, with the bytes of small ones.
     objects: quick_cache::sync::Cache<ObjectKey, Arc<Object>, ByBytes>,
-    openings: Mutex<HashMap<ObjectKey, Opening>>,
+    openings: Openings,
     transit: Transit,
     passing: Passing,
     /// Objects that are being fetched as a whole.
@@ -181,179 +177,11 @@ impl Catalog {
                 room: Room::new(memory),
                 writers: Writers::new(),
                 objects: quick_cache::sync::Cache::with_weighter(items, memory, ByBytes),
-                openings: Mutex::default(),
+                openings: Openings::default(),
                 transit: Transit::default(),
                 passing: Passing::default(),
                 completing: Mutex::default(),
             }),
-        }
-    }
-
-    /// The object of a key, as fresh as it has to be. An unknown one is opened by fetching the piece at the offset, once for all
-    /// who ask meanwhile.
-    pub(crate) async fn open(&self, request: &OpenRequest<'_>) -> Result<Opened, OpenError> {
-        if self.shared.passing.holds(request.key) {
-            return Err(OpenError::NotShared);
-        }
-        let Some(object) = self.known(request.key).await else {
-            return self.open_by_fetch(request, None).await;
-        };
-        let as_it_is = |freshly| Opened { object: object.clone(), first: None, collapsed: false, freshly };
-        let (now, freshness) = (now_seconds(), object.head().freshness);
-        let seconds = freshness.age_seconds(now).saturating_sub(freshness.lifetime_seconds);
-        let stale = Freshly::Stale { seconds };
-        match freshness.use_at(now, self.shared.stale) {
-            Use::Fresh => Ok(as_it_is(Freshly::NotAsked)),
-            Use::StaleWhileRevalidate => {
-                // Runs by itself; whoever comes meanwhile joins it or takes the stale one too.
-                drop(self.opening(request, Some(&object)));
-                Ok(as_it_is(stale))
-            }
-            Use::Revalidate { if_error: true } if object.was_silent(now) => {
-                drop(self.opening(request, Some(&object)));
-                Ok(as_it_is(stale))
-            }
-            Use::Revalidate { if_error: true } => match self.validate_in_time(request, &object).await {
-                Err(OpenError::Upstream(error)) if error.says_nothing_of(request.target) => {
-                    tracing::info!(object = %object.key(), %error, "the origin fails, a stale object is used");
-                    Ok(as_it_is(stale))
-                }
-                other => other,
-            },
-            Use::Revalidate { if_error: false } => self.open_by_fetch(request, Some(&object)).await,
-        }
-    }
-
-    /// Asks about an object that may be used stale if need be, and leaves the client time to get it so. The question itself
-    /// goes on, for those who come later.
-    async fn validate_in_time(
-        &self,
-        request: &OpenRequest<'_>,
-        object: &Arc<Object>,
-    ) -> Result<Opened, OpenError> {
-        let patience = self.shared.upstream.first_byte_budget() / 2;
-        let validated = tokio::time::timeout(patience, self.open_by_fetch(request, Some(object))).await;
-        let outcome = validated.unwrap_or(Err(OpenError::Upstream(UpstreamError::TimedOut)));
-        if matches!(outcome, Err(OpenError::Upstream(UpstreamError::TimedOut))) {
-            object.note_silence(now_seconds());
-        }
-        outcome
-    }
-
-    /// Opens by a fetch of its own or by one that is under way. Whoever joined one that failed for what was its starter's alone,
-    /// bytes beyond the end or a bad signature, tries again.
-    async fn open_by_fetch(
-        &self,
-        request: &OpenRequest<'_>,
-        known: Option<&Arc<Object>>,
-    ) -> Result<Opened, OpenError> {
-        loop {
-            let (opening, collapsed) = self.opening(request, known.filter(|known| !known.is_removed()));
-            match opening.await {
-                Err(OpenError::Upstream(UpstreamError::OutsideContent { total }))
-                    if collapsed && request.offset < total => {}
-                Err(OpenError::Upstream(error))
-                    if collapsed && error.is_about_signature_of(request.target) => {}
-                outcome => return outcome.map(|opened| Opened { collapsed, ..opened }),
-            }
-        }
-    }
-
-    /// The opening of this key, and whether it was under way before.
-    fn opening(&self, request: &OpenRequest<'_>, known: Option<&Arc<Object>>) -> (Opening, bool) {
-        let mut openings = self.shared.openings.lock();
-        if let Some(opening) = openings.get(request.key) {
-            return (opening.clone(), true);
-        }
-        let opening = self.start_opening(request, known.cloned());
-        openings.insert(request.key.clone(), opening.clone());
-        (opening, false)
-    }
-
-    fn start_opening(&self, request: &OpenRequest<'_>, known: Option<Arc<Object>>) -> Opening {
-        let catalog = self.clone();
-        let (key, class, target) = (request.key.clone(), request.class, request.target.clone());
-        let asked = request.offset / PIECE_LENGTH_BYTES;
-        // What is known is asked for by bytes that it has, so that a request beyond its end doesn't make it seem changed.
-        let is_beyond = known.as_ref().is_some_and(|known| asked >= known.layout().piece_count());
-        let piece_number = if is_beyond { 0 } else { asked };
-        // A task of its own, so that it ends well even if every asker leaves.
-        let task = self.shared.tasks.spawn(async move {
-            let result = catalog.fetch_head(&key, class, &target, piece_number, known).await;
-            catalog.shared.openings.lock().remove(&key);
-            result
-        });
-        let flattened = async move {
-            let interrupted =
-                || Err(UpstreamError::Unreachable { reason: "the sidecar is ending".into() }.into());
-            task.await.ok().flatten().unwrap_or_else(interrupted)
-        };
-        flattened.boxed().shared()
-    }
-
-    /// The current generation of a key, from memory or from the store.
-    async fn known(&self, key: &ObjectKey) -> Option<Arc<Object>> {
-        if let Some(object) = self.shared.objects.get(key) {
-            // One that no volume took is asked for again once a volume may.
-            let can_be_stored = object.stored().is_some()
-                || object.generation().content_length_bytes == 0
-                || !self.shared.store.takes_pieces();
-            if !object.is_removed() && can_be_stored {
-                return Some(object);
-            }
-            self.shared.objects.remove(key);
-        }
-        let stored = self.shared.store.get(key.as_str())?;
-        let reading = stored.clone();
-        let record = tokio::task::spawn_blocking(move || reading.record()).await;
-        let head = record.ok()?.ok()??;
-        let Some(head) = ObjectHead::decode(&head.attributes, stored.length()) else {
-            self.shared.store.remove(&stored);
-            return None;
-        };
-        let object = Arc::new(Object::new(key.clone(), head, Some(stored)));
-        self.shared.objects.insert(key.clone(), object.clone());
-        Some(object)
-    }
-
-    /// Makes this head the current generation of its key. An object that agrees with it stays as it is; one that does not goes
-    /// with its pieces, because bytes of two generations are never mixed.
-    fn admit(
-        &self,
-        key: &ObjectKey,
-        class: ContentClass,
-        head: ObjectHead,
-        known: Option<&Arc<Object>>,
-    ) -> Arc<Object> {
-        if let Some(known) = known.filter(|known| !known.is_removed())
-            && known.generation().agrees_with(&head.generation)
-        {
-            known.refresh(head.freshness, head.headers);
-            return known.clone();
-        }
-        let length = head.generation.content_length_bytes;
-        let stored = match self.shared.store.create(key.as_str(), class.number(), length, &head.encode()) {
-            Ok(stored) => Some(stored),
-            Err(error) => {
-                tracing::debug!(object = %key, %error, "an object can't be kept");
-                if let Some(old) = self.shared.store.get(key.as_str()) {
-                    self.shared.store.remove(&old);
-                }
-                None
-            }
-        };
-        let object = Arc::new(Object::new(key.clone(), head, stored));
-        self.shared.objects.insert(key.clone(), object.clone());
-        object
-    }
-
-    /// Forgets an object, if it still is the current one of its key.
-    fn forget(&self, object: &Arc<Object>) {
-        if self.shared.objects.get(object.key()).is_some_and(|current| Arc::ptr_eq(&current, object)) {
-            self.shared.objects.remove(object.key());
-        }
-        if let Some(stored) = object.stored() {
-            self.shared.store.remove(stored);
         }
     }
 
@@ -469,6 +297,8 @@ impl Catalog {
         self.shared.tasks.spawn(async move {
             let layout = object.layout();
             let missing = (0..layout.piece_count())
+                // Nothing of an object that was purged or replaced meanwhile would be kept.
+                .take_while(|_| !object.is_removed())
                 .filter_map(|number| layout.piece(number))
                 .filter(|piece| !object.has(*piece));
             futures::stream::iter(missing)

@@ -26,6 +26,7 @@ use crate::{
 };
 
 use body::{BodyPlan, FirstPiece, Meter};
+pub(crate) use request::key_of_url;
 use request::{Asked, ContentRequest};
 use respond::{Refusal, ReplyHead};
 pub(crate) use via::Via;

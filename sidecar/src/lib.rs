@@ -6,7 +6,7 @@
 //! Map: `server` accepts, `tls` holds its certificates, `content` answers, `catalog` knows objects and fetches (pieces are kept
 //! by `connected-cache-store` and sent by `connected-cache-sendfile`), `upstream` speaks to origins, `socket` counts what
 //! leaves, `bandwidth` paces it, `access_log` tells of single replies, `upkeep` checks and tidies in the background, `admin`
-//! shows it all.
+//! shows it all and purges.
 
 mod access_log;
 mod admin;
@@ -26,4 +26,5 @@ pub mod tls;
 mod upkeep;
 pub mod upstream;
 
+pub use admin::TokenError;
 pub use sidecar::{Sidecar, StartError};

@@ -13,7 +13,7 @@ use std::{
 };
 
 use connected_cache_core::{BandwidthLimits, ContentClass};
-use connected_cache_store::{Health, Store};
+use connected_cache_store::{ClassUsage, Health, Store};
 use opentelemetry::{KeyValue, metrics::MeterProvider};
 use opentelemetry_sdk::metrics::SdkMeterProvider;
 use parking_lot::Mutex;
@@ -128,6 +128,10 @@ pub struct Counters {
     pub pieces_rejected: AtomicU64,
     /// Stored pieces that were checked in the background.
     pub pieces_scrubbed: AtomicU64,
+    /// Bytes that were purged from volumes.
+    pub purged_bytes: AtomicU64,
+    /// Objects that were purged.
+    pub purged_objects: AtomicU64,
     /// Requests that waited for another one's first fetch.
     pub collapsed_requests: AtomicU64,
     /// Requests that got a 503 because there were too many connections.
@@ -210,6 +214,7 @@ impl Metrics {
         instrument_counters(&meter, counters);
         instrument_store(&meter, store);
         instrument_bandwidth(&meter, counters, bandwidth);
+        instrument_classes(&meter, store);
         Ok(Self { registry, _provider: provider })
     }
 
@@ -256,7 +261,7 @@ fn instrument_counters(meter: &opentelemetry::metrics::Meter, counters: &Arc<Cou
             }
         })
         .build();
-    let single: [(&'static str, &'static str, Counter); 7] = [
+    let single: [(&'static str, &'static str, Counter); 9] = [
         ("connectedcache_origin_bytes", "Body bytes fetched from origins", |c| &c.origin_bytes),
         ("connectedcache_origin_requests", "Requests sent to origins", |c| &c.origin_requests),
         ("connectedcache_pieces_passed_through", "Pieces that no volume could take", |c| {
@@ -264,6 +269,8 @@ fn instrument_counters(meter: &opentelemetry::metrics::Meter, counters: &Arc<Cou
         }),
         ("connectedcache_pieces_rejected", "Pieces whose bytes were wrong", |c| &c.pieces_rejected),
         ("connectedcache_pieces_scrubbed", "Stored pieces checked in the background", |c| &c.pieces_scrubbed),
+        ("connectedcache_purged_bytes", "Bytes purged from volumes", |c| &c.purged_bytes),
+        ("connectedcache_purged_objects", "Objects purged", |c| &c.purged_objects),
         ("connectedcache_collapsed_requests", "Requests that waited for another one's fetch", |c| {
             &c.collapsed_requests
         }),
@@ -367,6 +374,43 @@ fn instrument_bandwidth(
             }
         })
         .build();
+}
+
+/// Picks one of the figures of a class.
+type Figure = fn(ClassUsage) -> u64;
+
+fn instrument_classes(meter: &opentelemetry::metrics::Meter, store: &Arc<Store>) {
+    let gauges: [(&'static str, &'static str, Figure); 2] = [
+        ("connectedcache_storage_class_bytes", "Bytes of stored pieces, by class", |usage| usage.bytes),
+        ("connectedcache_storage_class_objects", "Objects with stored pieces, by class", |usage| {
+            usage.objects
+        }),
+    ];
+    for (name, description, figure) in gauges {
+        let shared = store.clone();
+        meter
+            .u64_observable_gauge(name)
+            .with_description(description)
+            .with_callback(move |observer| {
+                for (class, usage) in by_class(&shared) {
+                    observer.observe(figure(usage), &[KeyValue::new("content_class", class_label(class))]);
+                }
+            })
+            .build();
+    }
+}
+
+/// What is stored of every class, all volumes together; nothing is a figure too.
+pub(crate) fn by_class(store: &Store) -> BTreeMap<ContentClass, ClassUsage> {
+    let nothing = |class: ContentClass| ClassUsage { class: class.number(), objects: 0, bytes: 0 };
+    let mut classes: BTreeMap<_, _> = ContentClass::ALL.map(|class| (class, nothing(class))).into();
+    for found in store.classes() {
+        let class = ContentClass::of_number(found.class);
+        let usage = classes.entry(class).or_insert_with(|| nothing(class));
+        usage.objects += found.objects;
+        usage.bytes += found.bytes;
+    }
+    classes
 }
 
 pub(crate) fn class_label(class: ContentClass) -> &'static str {

@@ -1,13 +1,17 @@
 //! From configuration to the types that the parts work with.
 
+mod policy;
+
 use connected_cache_config::{self as config, ScheduledCap, TimeOfDay};
 use connected_cache_core::{
     AllowList, AllowedOrigin, BandwidthLimits, BandwidthPlan, BitRate, ContentClass, OriginPatternError,
     QueryRule, Schedule, StaleLimits,
 };
-use connected_cache_store::{Order, VolumeOptions};
+use connected_cache_store::VolumeOptions;
 use connected_cache_wire::delivery_optimization::OriginName;
 use jiff::civil;
+
+pub(crate) use policy::{policy, shares};
 
 /// The allow-list of a configuration.
 pub(crate) fn allow_list(content: &config::Content) -> Result<AllowList, OriginPatternError> {
@@ -86,19 +90,6 @@ pub(crate) fn volumes(storage: &config::Storage) -> Vec<VolumeOptions> {
         min_free: storage.min_free.bytes(),
     };
     storage.volumes.iter().map(options).collect()
-}
-
-/// Numbers of the classes that are evicted last.
-pub(crate) fn protected(eviction: &config::Eviction) -> Vec<u8> {
-    eviction.protect.iter().map(|class| class_of(*class).number()).collect()
-}
-
-/// What is evicted first.
-pub(crate) const fn order(policy: config::EvictionPolicy) -> Order {
-    match policy {
-        config::EvictionPolicy::Auto => Order::ScanResistant,
-        config::EvictionPolicy::Lru => Order::LeastRecentlyUsed,
-    }
 }
 
 /// The least and the most memory that is taken without being told.

@@ -20,7 +20,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     access_log::AccessLog,
-    admin::{self, AdminState},
+    admin::{self, AdminState, Authority, Objects, TokenError},
     bandwidth::Bandwidth,
     catalog::{Catalog, CatalogParts},
     content::{self, ContentState, Via},
@@ -62,6 +62,9 @@ pub enum StartError {
     /// A certificate can't be used.
     #[error(transparent)]
     Tls(#[from] TlsError),
+    /// The token of the admin listener can't be used.
+    #[error(transparent)]
+    Token(#[from] TokenError),
     /// A listener can't be opened.
     #[error(
         "failed to listen on {address} (listen.{name}), choose an address of this host that is free: {source}"
@@ -121,6 +124,7 @@ impl Sidecar {
             Some(_) => Some(Certificates::read(&config.tls)?),
             None => None,
         };
+        let authority = Authority::read(&config.admin)?;
         let store = open_store(&config).await?;
         let http = listen("http", config.listen.http).await?;
         let https = listen("https", config.listen.https).await?;
@@ -141,11 +145,12 @@ impl Sidecar {
             memory_bytes: settings::memory_bytes(&config.storage),
         });
         let upkeep = Upkeep::new(store.clone(), counters.clone(), &config);
+        let query_rule = settings::query_rule(&config.content);
         let content = content::router(ContentState {
-            catalog,
+            catalog: catalog.clone(),
             counters: counters.clone(),
-            allow_list,
-            query_rule: settings::query_rule(&config.content),
+            allow_list: allow_list.clone(),
+            query_rule,
             read_ahead: config.content.read_ahead.mode,
             first_byte,
             node_id,
@@ -188,7 +193,10 @@ impl Sidecar {
         sidecar.services.spawn(upkeep.expire());
         sidecar.services.spawn(reporter.clone().run());
         if let Some(listener) = admin {
-            let router = admin::router(AdminState { ready, metrics, store, reporter });
+            let shares = settings::shares(&config.content);
+            let objects =
+                Objects { catalog, store: store.clone(), allow_list, query_rule, shares, authority };
+            let router = admin::router(AdminState { ready, metrics, store, reporter }, objects);
             sidecar.services.spawn(admin::serve(listener, router, sidecar.end_admin.clone()));
         }
         let (http, https, admin) = (sidecar.http_address, sidecar.https_address, sidecar.admin_address);
@@ -303,9 +311,8 @@ async fn server_of(
 
 async fn open_store(config: &Config) -> Result<Arc<Store>, StartError> {
     let volumes = settings::volumes(&config.storage);
-    let protected = settings::protected(&config.content.eviction);
-    let order = settings::order(config.content.eviction.policy);
-    let opened = tokio::task::spawn_blocking(move || Store::open_in_order(&volumes, &protected, order)).await;
+    let policy = settings::policy(&config.content)?;
+    let opened = tokio::task::spawn_blocking(move || Store::open_with(&volumes, policy)).await;
     let store = opened.map_err(|error| StartError::Interrupted { reason: error.to_string() })??;
     Ok(Arc::new(store))
 }

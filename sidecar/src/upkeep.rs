@@ -48,7 +48,7 @@ impl Upkeep {
         }
     }
 
-    /// Removes what was not used for `content.ttl.maxAgeSeconds`, forever.
+    /// Removes what was not used for `content.ttl.maxAgeSeconds` and is not pinned, forever.
     pub(crate) async fn expire(self) {
         let every = EXPIRE_EVERY.min(Duration::from_secs((self.max_age / 2).max(1)));
         let mut ticks = tokio::time::interval(every);
@@ -61,7 +61,9 @@ impl Upkeep {
     }
 
     fn remove_old(&self, now: u64) {
-        let old = |object: &Arc<Object>| now.saturating_sub(object.last_used()) > self.max_age;
+        let old = |object: &Arc<Object>| {
+            now.saturating_sub(object.last_used()) > self.max_age && !object.is_pinned()
+        };
         for object in self.store.objects().into_iter().filter(old) {
             tracing::debug!(object = object.number(), "an object that nobody used goes");
             self.store.remove(&object);

@@ -4,7 +4,7 @@
 use std::sync::{Arc, atomic::Ordering};
 
 use bytes::Bytes;
-use connected_cache_core::{ByteRange, ContentClass, ObjectKey, PIECE_LENGTH_BYTES, PieceIndex, PieceLayout};
+use connected_cache_core::{ByteRange, PIECE_LENGTH_BYTES, PieceIndex, PieceLayout};
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 
 use super::{
@@ -12,6 +12,7 @@ use super::{
     answer::{Clock, Meaning, head, is_shared, understand},
     now_seconds,
     object::ObjectHead,
+    opening::Kept,
     transit::StreamRole,
 };
 use crate::upstream::{FetchTarget, OriginBody, UpstreamError};
@@ -54,8 +55,7 @@ impl Catalog {
     /// by its validators.
     pub(super) async fn fetch_head(
         &self,
-        key: &ObjectKey,
-        class: ContentClass,
+        kept: Kept<'_>,
         target: &FetchTarget,
         piece_number: u64,
         known: Option<Arc<Object>>,
@@ -96,13 +96,13 @@ impl Catalog {
             }
         };
         if !answer.shared {
-            self.shared.passing.add(key);
+            self.shared.passing.add(kept.key);
             if let Some(known) = &known {
                 self.forget(known);
             }
             return Err(OpenError::NotShared);
         }
-        let object = self.admit(key, class, answer.head.clone(), known.as_ref());
+        let object = self.admit(kept, answer.head.clone(), known.as_ref());
         let is_the_same = known.is_some_and(|known| Arc::ptr_eq(&known, &object));
         let freshly = if is_the_same { Freshly::Validated } else { Freshly::NotAsked };
         let opened = |object, first| Opened { object, first, collapsed: false, freshly };

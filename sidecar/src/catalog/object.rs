@@ -34,6 +34,8 @@ pub(crate) struct ObjectHead {
 #[derive(Debug)]
 pub(crate) struct Object {
     key: ObjectKey,
+    /// Number of its content class.
+    class: u8,
     generation: Generation,
     head: Mutex<Arc<ObjectHead>>,
     /// `None` = nothing of it can be kept: it is empty, or no volume takes writes.
@@ -102,12 +104,14 @@ impl ObjectHead {
 impl Object {
     pub(super) fn new(
         key: ObjectKey,
+        class: u8,
         head: ObjectHead,
         stored: Option<Arc<connected_cache_store::Object>>,
     ) -> Self {
         let generation = head.generation.clone();
         Self {
             key,
+            class,
             generation,
             head: Mutex::new(Arc::new(head)),
             stored,
@@ -118,6 +122,11 @@ impl Object {
 
     pub(crate) const fn key(&self) -> &ObjectKey {
         &self.key
+    }
+
+    /// Number of its content class.
+    pub(super) const fn class(&self) -> u8 {
+        self.class
     }
 
     /// Length and validators; they never change.
@@ -258,7 +267,7 @@ mod tests {
 
     #[test]
     fn refreshing_takes_newer_headers_and_keeps_the_others() {
-        let object = Object::new(ObjectKey::from_stored("example.com/f".into()), head(), None);
+        let object = Object::new(ObjectKey::from_stored("example.com/f".into()), 0, head(), None);
         let freshness = Freshness { born_at: 2000, ..head().freshness };
         let control = (http::header::CACHE_CONTROL, HeaderValue::from_static("max-age=9"));
         object.refresh(freshness, vec![control.clone()]);

@@ -2,10 +2,11 @@
 
 use axum::body::Body;
 use connected_cache_core::{
-    CacheHostOrigin, Conditions, Generation, ObjectKey, RangeHeader, RangeSpec, Selection,
+    AllowList, CacheHostOrigin, Conditions, Generation, ObjectKey, QueryRule, RangeHeader, RangeSpec,
+    Selection,
 };
 use connected_cache_wire::delivery_optimization::{OriginName, RequestTarget};
-use http::{HeaderMap, HeaderName, Method, Request, header};
+use http::{HeaderMap, HeaderName, Method, Request, Uri, header};
 
 use super::{ContentState, respond::Refusal};
 use crate::{
@@ -53,9 +54,8 @@ impl ContentRequest {
         }
         let target = RequestTarget::parse(&request.uri().to_string())
             .map_err(|_| Refusal::BadRequest("the request target can't be used"))?;
-        let name = origin_name(&target, headers)?;
-        let origin = state.allow_list.admit(&name)?;
-        let key = ObjectKey::new(&origin, target.path(), target.query(), state.query_rule);
+        let host = single(headers, &header::HOST);
+        let (origin, key) = locate(&target, host, &state.allow_list, state.query_rule)?;
         let mut passed_on: HeaderMap = [header::USER_AGENT, MS_CV]
             .into_iter()
             .filter_map(|name| headers.get(&name).map(|value| (name, value.clone())))
@@ -111,12 +111,38 @@ impl ContentRequest {
     }
 }
 
+/// Which object a client asks for, and where it comes from. `host` is what the `Host` field says.
+pub(super) fn locate(
+    target: &RequestTarget,
+    host: Option<&str>,
+    allow_list: &AllowList,
+    query_rule: QueryRule,
+) -> Result<(CacheHostOrigin, ObjectKey), Refusal> {
+    let origin = allow_list.admit(&origin_name(target, host)?)?;
+    let key = ObjectKey::new(&origin, target.path(), target.query(), query_rule);
+    Ok((origin, key))
+}
+
+/// The key under which the content of a URL is kept, as a client asks for it: with `cacheHostOrigin`, or of the origin itself.
+/// An error says why no client would get anything.
+pub(crate) fn key_of_url(
+    url: &str,
+    allow_list: &AllowList,
+    query_rule: QueryRule,
+) -> Result<ObjectKey, String> {
+    let uri: Uri = url.parse().map_err(|error| format!("it is no URL: {error}"))?;
+    // As it is read from a request line.
+    let target = RequestTarget::parse(&uri.to_string()).map_err(|error| error.to_string())?;
+    let (_, key) = locate(&target, None, allow_list, query_rule).map_err(|refusal| refusal.message())?;
+    Ok(key)
+}
+
 /// The last `cacheHostOrigin`, else the host that the request is addressed to.
-fn origin_name(target: &RequestTarget, headers: &HeaderMap) -> Result<OriginName, Refusal> {
+fn origin_name(target: &RequestTarget, host: Option<&str>) -> Result<OriginName, Refusal> {
     if let Some(named) = target.cache_host_origin() {
         return named.clone().map_err(Refusal::OriginName);
     }
-    let host = target.authority().or_else(|| single(headers, &header::HOST)).unwrap_or_default();
+    let host = target.authority().or(host).unwrap_or_default();
     // A port of 80 is what the name alone means; any other would be another origin.
     let host = host.strip_suffix(":80").unwrap_or(host);
     OriginName::parse(host).map_err(|_| Refusal::NotACacheRequest)

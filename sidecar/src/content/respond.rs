@@ -134,7 +134,7 @@ impl Refusal {
         }
     }
 
-    fn message(&self) -> String {
+    pub(super) fn message(&self) -> String {
         match self {
             Self::Method => "only GET and HEAD are served here".to_owned(),
             Self::BadRequest(reason) => (*reason).to_owned(),

@@ -17,6 +17,7 @@ mod generations;
 mod https;
 mod limits;
 mod memory;
+mod objects;
 mod origins;
 mod ranges;
 mod upstream;

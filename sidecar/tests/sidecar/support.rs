@@ -85,7 +85,11 @@ impl Setup {
 
     /// One request to the admin listener.
     pub(crate) async fn admin(&self, path: &str) -> Reply {
-        Connection::open(self.sidecar().admin_address().unwrap()).await.ask("GET", path, &[]).await
+        self.ask_admin("GET", path).await
+    }
+
+    pub(crate) async fn ask_admin(&self, method: &str, path: &str) -> Reply {
+        Connection::open(self.sidecar().admin_address().unwrap()).await.ask(method, path, &[]).await
     }
 
     /// The value of a metric with exactly these labels.

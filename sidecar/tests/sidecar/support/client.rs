@@ -125,6 +125,12 @@ impl Connection {
         self.buffer.len() as u64
     }
 
+    /// Reads body bytes to the end of the connection, but not more than so many; how many there are then.
+    pub(crate) async fn read_to_end_or(&mut self, count: u64) -> u64 {
+        while (self.buffer.len() as u64) < count && self.read_more().await {}
+        self.buffer.len() as u64
+    }
+
     /// Whether the server ends the connection without another byte.
     pub(crate) async fn ends(&mut self) -> bool {
         self.buffer.is_empty() && !self.read_more().await

@@ -71,6 +71,8 @@ pub(crate) enum Fault {
     Chunked,
     /// Redirects.
     Redirect(String),
+    /// Waits for [`Origin::open_gate`] before it answers, with what it had when it was asked.
+    GateHead,
     /// Sends so many body bytes, then waits for [`Origin::open_gate`].
     GateAfter(usize),
 }
@@ -200,6 +202,10 @@ fn answer(
         }
         if matches!(fault, Some(Fault::Silence)) {
             std::future::pending::<()>().await;
+        }
+        if matches!(fault, Some(Fault::GateHead)) {
+            // Closed = open: whoever waits goes on.
+            let _ = gate.acquire().await;
         }
         respond(content.as_ref(), &conditions, range.as_deref(), fault, gate)
     }

@@ -1,0 +1,266 @@
+//! From a key to its object: known, or opened by one fetch for all who ask meanwhile. An opening that a purge meets still
+//! answers those who wait for it, and what it brings is not kept.
+
+use std::{collections::HashMap, sync::Arc};
+
+use connected_cache_core::{ContentClass, ObjectKey, PIECE_LENGTH_BYTES, Use};
+use connected_cache_store::Filter;
+use futures::{
+    FutureExt,
+    future::{BoxFuture, Shared},
+};
+use parking_lot::{Mutex, MutexGuard};
+
+use super::{Catalog, Freshly, Object, ObjectHead, OpenError, OpenRequest, Opened, now_seconds};
+use crate::upstream::UpstreamError;
+
+type Opening = Shared<BoxFuture<'static, Result<Opened, OpenError>>>;
+
+/// The openings under way.
+#[derive(Default)]
+pub(super) struct Openings {
+    table: Mutex<HashMap<ObjectKey, Entry>>,
+}
+
+struct Entry {
+    opening: Opening,
+    class: ContentClass,
+    ticket: Ticket,
+}
+
+/// Whether what an opening brings may be kept. Whoever keeps it holds the ticket meanwhile, so that a purge comes either
+/// before, and nothing is kept, or after, and finds it.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Ticket(Arc<Mutex<Validity>>);
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Validity {
+    #[default]
+    Valid,
+    Purged,
+}
+
+impl Ticket {
+    /// `None` = a purge came meanwhile.
+    fn hold(&self) -> Option<MutexGuard<'_, Validity>> {
+        Some(self.0.lock()).filter(|validity| **validity == Validity::Valid)
+    }
+}
+
+impl Openings {
+    /// Joins the opening of this key, or starts it. Also whether it was joined.
+    fn join_or(
+        &self,
+        key: &ObjectKey,
+        class: ContentClass,
+        start: impl FnOnce(Ticket) -> Opening,
+    ) -> (Opening, bool) {
+        let mut table = self.table.lock();
+        if let Some(entry) = table.get(key) {
+            return (entry.opening.clone(), true);
+        }
+        let ticket = Ticket::default();
+        let opening = start(ticket.clone());
+        table.insert(key.clone(), Entry { opening: opening.clone(), class, ticket });
+        (opening, false)
+    }
+
+    /// The opening with this ticket is over; a later one of the same key is not.
+    fn end(&self, key: &ObjectKey, ticket: &Ticket) {
+        let mut table = self.table.lock();
+        if table.get(key).is_some_and(|entry| Arc::ptr_eq(&entry.ticket.0, &ticket.0)) {
+            table.remove(key);
+        }
+    }
+
+    /// Nothing that these openings bring is kept, and nobody joins them any more.
+    pub(super) fn purge(&self, filter: &Filter) {
+        let purged: Vec<_> = self
+            .table
+            .lock()
+            .extract_if(|key, entry| filter.is_met(key.as_str(), entry.class.number()))
+            .collect();
+        for (_, entry) in purged {
+            *entry.ticket.0.lock() = Validity::Purged;
+        }
+    }
+}
+
+impl Catalog {
+    /// The object of a key, as fresh as it has to be. An unknown one is opened by fetching the piece at the offset, once for all
+    /// who ask meanwhile.
+    pub(crate) async fn open(&self, request: &OpenRequest<'_>) -> Result<Opened, OpenError> {
+        if self.shared.passing.holds(request.key) {
+            return Err(OpenError::NotShared);
+        }
+        let Some(object) = self.known(request.key).await else {
+            return self.open_by_fetch(request, None).await;
+        };
+        let as_it_is = |freshly| Opened { object: object.clone(), first: None, collapsed: false, freshly };
+        let (now, freshness) = (now_seconds(), object.head().freshness);
+        let seconds = freshness.age_seconds(now).saturating_sub(freshness.lifetime_seconds);
+        let stale = Freshly::Stale { seconds };
+        match freshness.use_at(now, self.shared.stale) {
+            Use::Fresh => Ok(as_it_is(Freshly::NotAsked)),
+            Use::StaleWhileRevalidate => {
+                // Runs by itself; whoever comes meanwhile joins it or takes the stale one too.
+                drop(self.opening(request, Some(&object)));
+                Ok(as_it_is(stale))
+            }
+            Use::Revalidate { if_error: true } if object.was_silent(now) => {
+                drop(self.opening(request, Some(&object)));
+                Ok(as_it_is(stale))
+            }
+            Use::Revalidate { if_error: true } => match self.validate_in_time(request, &object).await {
+                Err(OpenError::Upstream(error)) if error.says_nothing_of(request.target) => {
+                    tracing::info!(object = %object.key(), %error, "the origin fails, a stale object is used");
+                    Ok(as_it_is(stale))
+                }
+                other => other,
+            },
+            Use::Revalidate { if_error: false } => self.open_by_fetch(request, Some(&object)).await,
+        }
+    }
+
+    /// Asks about an object that may be used stale if need be, and leaves the client time to get it so. The question itself
+    /// goes on, for those who come later.
+    async fn validate_in_time(
+        &self,
+        request: &OpenRequest<'_>,
+        object: &Arc<Object>,
+    ) -> Result<Opened, OpenError> {
+        let patience = self.shared.upstream.first_byte_budget() / 2;
+        let validated = tokio::time::timeout(patience, self.open_by_fetch(request, Some(object))).await;
+        let outcome = validated.unwrap_or(Err(OpenError::Upstream(UpstreamError::TimedOut)));
+        if matches!(outcome, Err(OpenError::Upstream(UpstreamError::TimedOut))) {
+            object.note_silence(now_seconds());
+        }
+        outcome
+    }
+
+    /// Opens by a fetch of its own or by one that is under way. Whoever joined one that failed for what was its starter's alone,
+    /// bytes beyond the end or a bad signature, tries again.
+    async fn open_by_fetch(
+        &self,
+        request: &OpenRequest<'_>,
+        known: Option<&Arc<Object>>,
+    ) -> Result<Opened, OpenError> {
+        loop {
+            let (opening, collapsed) = self.opening(request, known.filter(|known| !known.is_removed()));
+            match opening.await {
+                Err(OpenError::Upstream(UpstreamError::OutsideContent { total }))
+                    if collapsed && request.offset < total => {}
+                Err(OpenError::Upstream(error))
+                    if collapsed && error.is_about_signature_of(request.target) => {}
+                outcome => return outcome.map(|opened| Opened { collapsed, ..opened }),
+            }
+        }
+    }
+
+    /// The opening of this key, and whether it was under way before.
+    fn opening(&self, request: &OpenRequest<'_>, known: Option<&Arc<Object>>) -> (Opening, bool) {
+        let start = |ticket| self.start_opening(request, known.cloned(), ticket);
+        self.shared.openings.join_or(request.key, request.class, start)
+    }
+
+    fn start_opening(
+        &self,
+        request: &OpenRequest<'_>,
+        known: Option<Arc<Object>>,
+        ticket: Ticket,
+    ) -> Opening {
+        let catalog = self.clone();
+        let (key, class, target) = (request.key.clone(), request.class, request.target.clone());
+        let asked = request.offset / PIECE_LENGTH_BYTES;
+        // What is known is asked for by bytes that it has, so that a request beyond its end doesn't make it seem changed.
+        let is_beyond = known.as_ref().is_some_and(|known| asked >= known.layout().piece_count());
+        let piece_number = if is_beyond { 0 } else { asked };
+        // A task of its own, so that it ends well even if every asker leaves.
+        let task = self.shared.tasks.spawn(async move {
+            let kept = Kept { key: &key, class, ticket: &ticket };
+            let result = catalog.fetch_head(kept, &target, piece_number, known).await;
+            catalog.shared.openings.end(&key, &ticket);
+            result
+        });
+        let flattened = async move {
+            let interrupted =
+                || Err(UpstreamError::Unreachable { reason: "the sidecar is ending".into() }.into());
+            task.await.ok().flatten().unwrap_or_else(interrupted)
+        };
+        flattened.boxed().shared()
+    }
+
+    /// The current generation of a key, from memory or from the store.
+    async fn known(&self, key: &ObjectKey) -> Option<Arc<Object>> {
+        if let Some(object) = self.shared.objects.get(key) {
+            // One that no volume took is asked for again once a volume may.
+            let can_be_stored = object.stored().is_some()
+                || object.generation().content_length_bytes == 0
+                || !self.shared.store.takes_pieces();
+            if !object.is_removed() && can_be_stored {
+                return Some(object);
+            }
+            self.shared.objects.remove(key);
+        }
+        let stored = self.shared.store.get(key.as_str())?;
+        let reading = stored.clone();
+        let record = tokio::task::spawn_blocking(move || reading.record()).await;
+        let head = record.ok()?.ok()??;
+        let Some(head) = ObjectHead::decode(&head.attributes, stored.length()) else {
+            self.shared.store.remove(&stored);
+            return None;
+        };
+        let object = Arc::new(Object::new(key.clone(), stored.class(), head, Some(stored)));
+        self.shared.objects.insert(key.clone(), object.clone());
+        Some(object)
+    }
+
+    /// Makes this head the current generation of its key. An object that agrees with it stays as it is; one that does not goes
+    /// with its pieces, because bytes of two generations are never mixed.
+    pub(super) fn admit(&self, kept: Kept<'_>, head: ObjectHead, known: Option<&Arc<Object>>) -> Arc<Object> {
+        if let Some(known) = known.filter(|known| !known.is_removed())
+            && known.generation().agrees_with(&head.generation)
+        {
+            known.refresh(head.freshness, head.headers);
+            return known.clone();
+        }
+        let Kept { key, class, ticket } = kept;
+        let length = head.generation.content_length_bytes;
+        let encoded = head.encode();
+        let Some(_held) = ticket.hold() else {
+            // For those who wait, and nobody else.
+            return Arc::new(Object::new(key.clone(), class.number(), head, None));
+        };
+        let stored = match self.shared.store.create(key.as_str(), class.number(), length, &encoded) {
+            Ok(stored) => Some(stored),
+            Err(error) => {
+                tracing::debug!(object = %key, %error, "an object can't be kept");
+                if let Some(old) = self.shared.store.get(key.as_str()) {
+                    self.shared.store.remove(&old);
+                }
+                None
+            }
+        };
+        let object = Arc::new(Object::new(key.clone(), class.number(), head, stored));
+        self.shared.objects.insert(key.clone(), object.clone());
+        object
+    }
+
+    /// Forgets an object, if it still is the current one of its key.
+    pub(super) fn forget(&self, object: &Arc<Object>) {
+        if self.shared.objects.get(object.key()).is_some_and(|current| Arc::ptr_eq(&current, object)) {
+            self.shared.objects.remove(object.key());
+        }
+        if let Some(stored) = object.stored() {
+            self.shared.store.remove(stored);
+        }
+    }
+}
+
+/// Under what name an opened object is kept, and whether it may be.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Kept<'a> {
+    pub(super) key: &'a ObjectKey,
+    pub(super) class: ContentClass,
+    pub(super) ticket: &'a Ticket,
+}
