@@ -88,13 +88,13 @@ enum Lingering {
     File { file: Weak<DataFile>, bytes: u64 },
 }
 
-/// An object as it was found at start.
-#[derive(Debug)]
+/// What was found at start.
+#[derive(Debug, Default)]
 pub(crate) struct Restored {
-    pub(crate) object: Arc<Object>,
-    /// Those that have pieces.
-    pub(crate) groups: Vec<u32>,
-    pub(crate) pin: Option<PinnedUntil>,
+    /// Objects, with their groups that have pieces.
+    pub(crate) objects: Vec<(Arc<Object>, Vec<u32>)>,
+    /// Those that are pinned, by number: a list of its own, so that the others take no more memory.
+    pub(crate) pins: Vec<(u64, PinnedUntil)>,
 }
 
 pub(crate) struct Keeper {
@@ -134,16 +134,19 @@ impl Keeper {
         volume: Arc<Volume>,
         catalogue: Arc<Catalogue>,
         messages: Receiver<Message>,
-        loaded: Vec<Restored>,
+        restored: Restored,
         policy: &Policy,
     ) -> Self {
         let mut eviction = Eviction::new(policy.protected.clone(), policy.order);
         let (mut objects, mut pins) = (BTreeMap::new(), PinBoard::default());
-        for Restored { object, groups, pin } in loaded {
+        let has_pins = !restored.pins.is_empty();
+        for (number, pin) in restored.pins {
+            pins.put(number, pin);
+        }
+        for (object, groups) in restored.objects {
             for group in groups {
-                eviction.insert(object.class(), (object.number(), group), pin.is_some());
+                eviction.insert(object.class(), (object.number(), group), has_pins && object.is_pinned());
             }
-            pins.put(object.number(), pin);
             objects.insert(object.number(), object);
         }
         Self {
@@ -209,7 +212,9 @@ impl Keeper {
     fn take(&mut self, message: Message) -> bool {
         match message {
             Message::Created { object, record, pin } => {
-                self.pins.put(object.number(), pin);
+                if let Some(pin) = pin {
+                    self.pins.put(object.number(), pin);
+                }
                 self.records.insert(object.number(), record);
                 self.objects.insert(object.number(), object);
             }

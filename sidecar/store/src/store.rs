@@ -122,7 +122,7 @@ impl Store {
         let (sender, messages) = mpsc::channel();
         let Opened { volume, loaded } = Volume::open(&options.path, options.limit, options.min_free, sender)?;
         let volume = Arc::new(volume);
-        let mut objects = Vec::with_capacity(loaded.len());
+        let mut restored = Restored { objects: Vec::with_capacity(loaded.len()), pins: Vec::new() };
         let mut superseded = Vec::new();
         self.catalogue.objects.write().reserve(loaded.len());
         let now = seconds_now();
@@ -133,7 +133,7 @@ impl Store {
                 Object::new(Arc::clone(&volume), found.number, key, record, last_used, pin.is_some());
             let groups = found.bitmaps.iter().filter(|(group, bitmap)| object.restore(*group, *bitmap));
             let groups: Vec<u32> = groups.map(|(group, _)| *group).collect();
-            object.count_restored();
+            object.count_restored(pin.is_some());
             let object = Arc::new(object);
             if groups.is_empty() {
                 // Its last piece was dropped, and a crash came before the object went as well.
@@ -142,13 +142,14 @@ impl Store {
                 // Two generations of one key are left behind by a crash between storing one and removing the other.
                 superseded.push(other);
             }
-            objects.push(Restored { object, groups, pin });
+            restored.pins.extend(pin.map(|pin| (object.number(), pin)));
+            restored.objects.push((object, groups));
         }
         for object in superseded {
             object.ask_removal();
         }
         let keeper =
-            Keeper::new(Arc::clone(&volume), Arc::clone(&self.catalogue), messages, objects, &self.policy);
+            Keeper::new(Arc::clone(&volume), Arc::clone(&self.catalogue), messages, restored, &self.policy);
         let name = format!("store-{}", self.volumes.len());
         self.keepers.lock().push(std::thread::Builder::new().name(name).spawn(move || keeper.run())?);
         self.volumes.push(volume);

@@ -15,8 +15,7 @@ pub(super) struct PinBoard {
 }
 
 impl PinBoard {
-    pub(super) fn put(&mut self, number: u64, pin: Option<PinnedUntil>) {
-        let Some(pin) = pin else { return };
+    pub(super) fn put(&mut self, number: u64, pin: PinnedUntil) {
         self.pins.insert(number, pin);
         if let PinnedUntil::Second(end) = pin {
             self.next = Some(self.next.map_or(end, |next| next.min(end)));
@@ -69,11 +68,10 @@ mod tests {
     fn pins_end_at_their_second_and_those_without_end_never() {
         let mut board = PinBoard::default();
         for (number, pin) in [
-            (1, Some(PinnedUntil::Second(10))),
-            (2, Some(PinnedUntil::Forever)),
-            (3, None),
-            (4, Some(PinnedUntil::Second(20))),
-            (5, Some(PinnedUntil::Second(10))),
+            (1, PinnedUntil::Second(10)),
+            (2, PinnedUntil::Forever),
+            (4, PinnedUntil::Second(20)),
+            (5, PinnedUntil::Second(10)),
         ] {
             board.put(number, pin);
         }

@@ -32,7 +32,7 @@ impl Stepwise {
         let object = Arc::new(Object::new(Arc::clone(&volume), number, 1, &record, 0, false));
         volume.tell(Message::Created { object: Arc::clone(&object), record, pin: None });
         let (catalogue, policy) = (Arc::default(), Policy::default());
-        let keeper = Keeper::new(Arc::clone(&volume), catalogue, messages, Vec::new(), &policy);
+        let keeper = Keeper::new(Arc::clone(&volume), catalogue, messages, Restored::default(), &policy);
         Self { keeper, volume, object, _folder: folder }
     }
 

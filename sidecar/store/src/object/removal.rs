@@ -164,9 +164,9 @@ impl Object {
     }
 
     /// Counts what was found at start.
-    pub(crate) fn count_restored(&self) {
-        let inner = self.inner.lock();
-        self.volume.tally().add(self.portion(&inner, self.disk_bytes(), self.has_any()));
+    pub(crate) fn count_restored(&self, pinned: bool) {
+        let bytes = self.disk_bytes();
+        self.volume.tally().add(Portion { class: self.class, pinned, bytes, whole: bytes > 0 });
     }
 
     /// Whether anything is committed.
