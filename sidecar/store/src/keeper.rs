@@ -29,6 +29,8 @@ use crate::volume::{Volume, seconds_now};
 const COMMIT_AFTER: Duration = Duration::from_secs(2);
 /// Bytes after which a commit is made at once.
 const COMMIT_BYTES: usize = 64 << 20;
+/// Changes after which a commit is made at once: a large purge does not hold up what is stored meanwhile for long.
+const COMMIT_CHANGES: usize = 16 << 10;
 /// How often the keeper looks around when nothing happens.
 const TICK: Duration = Duration::from_millis(200);
 /// How often a volume that failed is tried again, and one that works is looked for in its place.
@@ -196,7 +198,7 @@ impl Keeper {
     }
 
     fn drain(&mut self) -> bool {
-        while self.pending_bytes < COMMIT_BYTES {
+        while self.pending_bytes < COMMIT_BYTES && self.changes.len() < COMMIT_CHANGES {
             match self.messages.try_recv() {
                 Ok(message) => {
                     if self.take(message) {
@@ -328,6 +330,7 @@ impl Keeper {
     fn is_due(&self) -> bool {
         self.urgent
             || self.pending_bytes >= COMMIT_BYTES
+            || self.changes.len() >= COMMIT_CHANGES
             || self.pending_since.is_some_and(|since| since.elapsed() >= COMMIT_AFTER)
     }
 
