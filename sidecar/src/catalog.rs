@@ -23,7 +23,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use connected_cache_core::{ByteRange, ContentClass, ObjectKey, PIECE_LENGTH_BYTES, PieceIndex, StaleLimits};
+use connected_cache_core::{ByteRange, ContentClass, ObjectKey, PIECE_LENGTH_BYTES, PieceIndex};
 use connected_cache_sendfile::stream::SMALLEST;
 use connected_cache_store::{FillError, ReadError, Store, Trust};
 use futures::StreamExt;
@@ -32,6 +32,7 @@ use sha2::{Digest, Sha256};
 
 use crate::{
     metrics::{Counters, Source},
+    settings::RulesByClass,
     tasks::Tasks,
     upstream::{FetchTarget, Upstream, UpstreamError},
 };
@@ -129,7 +130,7 @@ struct CatalogState {
     upstream: Upstream,
     counters: Arc<Counters>,
     tasks: Tasks,
-    stale: StaleLimits,
+    rules: RulesByClass,
     room: Room,
     writers: Writers,
     /// Objects that were used lately, with the bytes of small ones.
@@ -157,7 +158,7 @@ pub(crate) struct CatalogParts {
     pub(crate) upstream: Upstream,
     pub(crate) counters: Arc<Counters>,
     pub(crate) tasks: Tasks,
-    pub(crate) stale: StaleLimits,
+    pub(crate) rules: RulesByClass,
     /// Memory for hot objects and for pieces in transit, half each.
     pub(crate) memory_bytes: u64,
 }
@@ -166,14 +167,14 @@ impl Catalog {
     pub(crate) fn new(parts: CatalogParts) -> Self {
         let memory = parts.memory_bytes / 2;
         let items = usize::try_from(memory / (4 * OBJECT_BYTES)).unwrap_or(usize::MAX);
-        let CatalogParts { store, upstream, counters, tasks, stale, .. } = parts;
+        let CatalogParts { store, upstream, counters, tasks, rules, .. } = parts;
         Self {
             shared: Arc::new(CatalogState {
                 store,
                 upstream,
                 counters,
                 tasks,
-                stale,
+                rules,
                 room: Room::new(memory),
                 writers: Writers::new(),
                 objects: quick_cache::sync::Cache::with_weighter(items, memory, ByBytes),

@@ -21,6 +21,7 @@ use crate::{
     access_log::{AccessLog, Reply},
     catalog::{Catalog, Freshly, OpenError, Opened, Piece, now_seconds},
     metrics::{CacheResult, Counters, RequestLabels, Source},
+    settings::RulesByClass,
     socket::{Ledger, Transport},
     upstream::{FetchTarget, UpstreamError},
 };
@@ -37,7 +38,7 @@ pub(crate) struct ContentState {
     pub(crate) counters: Arc<Counters>,
     pub(crate) allow_list: Arc<AllowList>,
     pub(crate) query_rule: QueryRule,
-    pub(crate) read_ahead: ReadAheadMode,
+    pub(crate) rules: RulesByClass,
     /// How long a client waits at most for the head of its reply.
     pub(crate) first_byte: Duration,
     /// Value of `X-CID`.
@@ -141,7 +142,8 @@ async fn attempt_answer(state: &Arc<ContentState>, request: &ContentRequest, met
         }
     };
     let result = cache_result(state, &opened, range);
-    if state.read_ahead == ReadAheadMode::WholeObject && !request.is_head {
+    let read_ahead = state.rules.of(request.origin.class()).read_ahead;
+    if read_ahead == ReadAheadMode::WholeObject && !request.is_head {
         state.catalog.complete_in_background(&object, &request.target);
     }
     if request.is_head || range.is_none() {
@@ -157,15 +159,10 @@ async fn attempt_answer(state: &Arc<ContentState>, request: &ContentRequest, met
         (Piece::Filling(_, Source::Origin), CacheResult::Hit) => (CacheResult::Miss, Source::Origin),
         (Piece::Filling(_, source), _) => (result, *source),
     };
-    if state.read_ahead == ReadAheadMode::Adaptive {
+    if read_ahead == ReadAheadMode::Adaptive {
         state.catalog.fetch_on(&object, range, &request.target);
     }
-    let plan = BodyPlan {
-        catalog: state.catalog.clone(),
-        meter,
-        read_ahead: state.read_ahead,
-        target: request.target.clone(),
-    };
+    let plan = BodyPlan { catalog: state.catalog.clone(), meter, read_ahead, target: request.target.clone() };
     let head = reply(status, Some(range), result, source);
     Ok((head.into_response(plan.into_body(object.clone(), range, first), state), result))
 }

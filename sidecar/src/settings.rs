@@ -1,16 +1,18 @@
 //! From configuration to the types that the parts work with.
 
+mod class_rules;
 mod policy;
 
 use connected_cache_config::{self as config, ScheduledCap, TimeOfDay};
 use connected_cache_core::{
     AllowList, AllowedOrigin, BandwidthLimits, BandwidthPlan, BitRate, ContentClass, OriginPatternError,
-    QueryRule, Schedule, StaleLimits,
+    QueryRule, Schedule,
 };
 use connected_cache_store::VolumeOptions;
 use connected_cache_wire::delivery_optimization::OriginName;
 use jiff::civil;
 
+pub(crate) use class_rules::RulesByClass;
 pub(crate) use policy::{policy, shares};
 
 /// The allow-list of a configuration.
@@ -32,14 +34,6 @@ pub(crate) const fn query_rule(content: &config::Content) -> QueryRule {
     match content.key.ignore_query {
         config::IgnoreQuery::Auto => QueryRule::DropSignatures,
         config::IgnoreQuery::Never => QueryRule::KeepAll,
-    }
-}
-
-/// How long stale content may be used where its origin does not say.
-pub(crate) const fn stale_limits(ttl: &config::TimeToLive) -> StaleLimits {
-    StaleLimits {
-        while_revalidate_seconds: ttl.stale_while_revalidate_seconds,
-        if_error_seconds: ttl.stale_if_error_seconds,
     }
 }
 

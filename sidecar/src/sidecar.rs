@@ -27,7 +27,7 @@ use crate::{
     header_names,
     metrics::{Counters, Metrics, MetricsError, Source},
     server::Server,
-    settings,
+    settings::{self, RulesByClass},
     socket::SocketLimits,
     tasks::Tasks,
     tls::{Certificates, TlsError},
@@ -136,12 +136,13 @@ impl Sidecar {
         let (fetches, services) = (Tasks::default(), Tasks::default());
         let upstream = Upstream::new(&config, allow_list.clone(), bandwidth.clone());
         let first_byte = upstream.first_byte_budget();
+        let rules = RulesByClass::new(&config.content);
         let catalog = Catalog::new(CatalogParts {
             store: store.clone(),
             upstream,
             counters: counters.clone(),
             tasks: fetches.clone(),
-            stale: settings::stale_limits(&config.content.ttl),
+            rules,
             memory_bytes: settings::memory_bytes(&config.storage),
         });
         let upkeep = Upkeep::new(store.clone(), counters.clone(), &config);
@@ -151,7 +152,7 @@ impl Sidecar {
             counters: counters.clone(),
             allow_list: allow_list.clone(),
             query_rule,
-            read_ahead: config.content.read_ahead.mode,
+            rules,
             first_byte,
             node_id,
             access_log: AccessLog::new(config.log.access.clone()),

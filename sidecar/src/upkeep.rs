@@ -6,9 +6,10 @@ use std::{
     time::Duration,
 };
 
+use connected_cache_core::ContentClass;
 use connected_cache_store::{Object, PIECE_LENGTH, Store};
 
-use crate::{catalog::now_seconds, metrics::Counters};
+use crate::{catalog::now_seconds, metrics::Counters, settings::RulesByClass};
 
 /// How often old objects are looked for, at most.
 const EXPIRE_EVERY: Duration = Duration::from_mins(10);
@@ -21,7 +22,7 @@ pub(crate) struct Upkeep {
     store: Arc<Store>,
     counters: Arc<Counters>,
     scrub_bytes_per_second: u64,
-    max_age: u64,
+    rules: RulesByClass,
 }
 
 impl Upkeep {
@@ -34,7 +35,7 @@ impl Upkeep {
             store,
             counters,
             scrub_bytes_per_second: u64::from(config.storage.scrub_mib_per_second) << 20,
-            max_age: config.content.ttl.max_age_seconds,
+            rules: RulesByClass::new(&config.content),
         }
     }
 
@@ -50,7 +51,7 @@ impl Upkeep {
 
     /// Removes what was not used for `content.ttl.maxAgeSeconds` and is not pinned, forever.
     pub(crate) async fn expire(self) {
-        let every = EXPIRE_EVERY.min(Duration::from_secs((self.max_age / 2).max(1)));
+        let every = EXPIRE_EVERY.min(Duration::from_secs((self.rules.least_max_age_seconds() / 2).max(1)));
         let mut ticks = tokio::time::interval(every);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
@@ -61,8 +62,10 @@ impl Upkeep {
     }
 
     fn remove_old(&self, now: u64) {
+        let max_age =
+            |object: &Object| self.rules.of(ContentClass::of_number(object.class())).max_age_seconds;
         let old = |object: &Arc<Object>| {
-            now.saturating_sub(object.last_used()) > self.max_age && !object.is_pinned()
+            now.saturating_sub(object.last_used()) > max_age(object) && !object.is_pinned()
         };
         for object in self.store.objects().into_iter().filter(old) {
             tracing::debug!(object = object.number(), "an object that nobody used goes");

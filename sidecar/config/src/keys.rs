@@ -49,7 +49,11 @@ pub const KEYS: &[Key] = &[
     now("content.readAhead.mode"),
     now("content.eviction.policy"),
     now("content.eviction.protect"),
-    list("content.classes", &["maxPercent"], true),
+    list(
+        "content.classes",
+        &["maxPercent", "readAhead", "maxAgeSeconds", "staleWhileRevalidateSeconds", "staleIfErrorSeconds"],
+        true,
+    ),
     list("content.pins", &["host", "prefix", "class", "until"], true),
     now("upstream.resolve"),
     now("upstream.resolvers"),

@@ -43,7 +43,17 @@ fn pin_of(origin: &ExtraOrigin) -> Pin {
 
 fn share_of(origin: &ExtraOrigin) -> Option<(ContentClass, ClassOptions)> {
     let max_percent = u8::try_from(origin.host.len() % 101).ok().filter(|percent| *percent > 0);
-    Some((origin.class?, ClassOptions { max_percent }))
+    let seconds = Some(origin.host.len() as u64);
+    Some((
+        origin.class?,
+        ClassOptions {
+            max_percent,
+            read_ahead: origin.alias.as_ref().map(|_| ReadAheadMode::Off),
+            max_age_seconds: seconds,
+            stale_while_revalidate_seconds: seconds.filter(|seconds| seconds % 2 == 0),
+            stale_if_error_seconds: None,
+        },
+    ))
 }
 
 fn config() -> impl Strategy<Value = Config> {

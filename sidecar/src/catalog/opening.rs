@@ -100,7 +100,7 @@ impl Catalog {
         let (now, freshness) = (now_seconds(), object.head().freshness);
         let seconds = freshness.age_seconds(now).saturating_sub(freshness.lifetime_seconds);
         let stale = Freshly::Stale { seconds };
-        match freshness.use_at(now, self.shared.stale) {
+        match freshness.use_at(now, self.shared.rules.of(request.class).stale) {
             Use::Fresh => Ok(as_it_is(Freshly::NotAsked)),
             Use::StaleWhileRevalidate => {
                 // Runs by itself; whoever comes meanwhile joins it or takes the stale one too.

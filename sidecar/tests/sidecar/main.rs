@@ -8,6 +8,7 @@ mod support;
 mod access_log;
 mod admin;
 mod bandwidth;
+mod classes;
 mod collapse;
 mod command_line;
 mod damage;

@@ -119,7 +119,10 @@ async fn pages_show_every_object_once_and_selectors_choose_among_them() {
 async fn sizes_by_class_are_shown_and_measured() {
     let setup = Setup::start_with(|config| {
         with_games(config);
-        config.content.classes.insert(ContentClass::Xbox, ClassOptions { max_percent: Some(40) });
+        config
+            .content
+            .classes
+            .insert(ContentClass::Xbox, ClassOptions { max_percent: Some(40), ..ClassOptions::default() });
     })
     .await;
     setup.origin.put("/u", &Content::new(2 * MIB, 1));
@@ -320,7 +323,10 @@ async fn a_class_takes_no_more_than_its_share_and_leaves_the_others_alone() {
     let setup = Setup::start_with(|config| {
         with_games(config);
         config.storage.volumes[0].limit = ByteSize::from_bytes(100 * MIB);
-        config.content.classes.insert(ContentClass::Xbox, ClassOptions { max_percent: Some(10) });
+        config
+            .content
+            .classes
+            .insert(ContentClass::Xbox, ClassOptions { max_percent: Some(10), ..ClassOptions::default() });
     })
     .await;
     for number in 0..20 {
