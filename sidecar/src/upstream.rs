@@ -178,3 +178,22 @@ fn fields(target: &FetchTarget, headers: &HeaderMap) -> HeaderMap {
 fn is_redirect(status: StatusCode) -> bool {
     matches!(status.as_u16(), 301 | 302 | 303 | 307 | 308)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn the_time_to_a_first_byte_stays_below_that_of_clients_whatever_is_configured() {
+        let budget = |connect_seconds, first_byte_seconds| {
+            let mut config = connected_cache_config::Config::default();
+            config.upstream.timeouts.connect_seconds = connect_seconds;
+            config.upstream.timeouts.first_byte_seconds = first_byte_seconds;
+            Upstream::new(&config, Arc::new(AllowList::new(Vec::new(), Vec::new())), None).first_byte_budget()
+        };
+        assert_eq!(budget(3, 8), FIRST_BYTE_LIMIT);
+        assert_eq!(budget(30, 60), FIRST_BYTE_LIMIT);
+        assert_eq!(budget(1, 1), Duration::from_secs(2));
+        assert!(FIRST_BYTE_LIMIT < Duration::from_secs(10));
+    }
+}

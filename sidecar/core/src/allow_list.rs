@@ -99,6 +99,78 @@ mod tests {
     }
 
     #[test]
+    fn every_published_host_is_served_as_its_class() {
+        use ContentClass::{DeviceUpdate, Edge, Intune, Office, Outlook, Teams, WindowsUpdate, Xbox};
+        let list = AllowList::new(Vec::new(), Vec::new());
+        // The table of the dossier, row by row; a star stands for the bare name and for any name below it.
+        let rows: [(ContentClass, &[&str]); 8] = [
+            (
+                WindowsUpdate,
+                &[
+                    "*.b1.download.windowsupdate.com",
+                    "*.dl.delivery.mp.microsoft.com",
+                    "*.download.windowsupdate.com",
+                    "*.au.download.windowsupdate.com",
+                    "*.au.b1.download.windowsupdate.com",
+                    "*.tlu.dl.delivery.mp.microsoft.com",
+                    "*.ctldl.windowsupdate.com",
+                    "*.emdl.ws.microsoft.com",
+                ],
+            ),
+            (Edge, &["*.delivery.mp.microsoft.com"]),
+            (
+                Office,
+                &["*.officecdn.microsoft.com.edgesuite.net", "*.officecdn.microsoft.com", "*.cdn.office.net"],
+            ),
+            (Intune, &["*.manage.microsoft.com"]),
+            (Teams, &["*.statics.teams.cdn.office.net"]),
+            (Outlook, &["*.res.cdn.office.net"]),
+            (
+                Xbox,
+                &[
+                    "assets1.xboxlive.com",
+                    "assets2.xboxlive.com",
+                    "dlassets.xboxlive.com",
+                    "dlassets2.xboxlive.com",
+                    "d1.xboxlive.com",
+                    "d2.xboxlive.com",
+                    "xbl-dlassets-origin.xboxlive.com",
+                    "assets-origin.xboxlive.com",
+                    "xvcb1.xboxlive.com",
+                    "xvcb2.xboxlive.com",
+                    "xvcf1.xboxlive.com",
+                    "xvcf2.xboxlive.com",
+                    "assets.xbox.com",
+                ],
+            ),
+            (
+                DeviceUpdate,
+                &[
+                    "*.tlu.dl.adu.microsoft.com",
+                    "*.nlu.dl.adu.microsoft.com",
+                    "*.dcsfe.prod.adu.microsoft.com",
+                ],
+            ),
+        ];
+        for (class, hosts) in rows {
+            for host in hosts {
+                let below = host.replace('*', "a.b");
+                for host in [host.trim_start_matches("*."), below.as_str()] {
+                    assert_eq!(list.admit(&name(host)).map(|origin| origin.class()), Ok(class), "{host}");
+                }
+            }
+        }
+        for number in ["a01", "a02", "b01", "b02", "c01", "c02", "d01", "d02"] {
+            for host in [
+                format!("swd{number}.manage.microsoft.com"),
+                format!("swd{number}-mscdn.manage.microsoft.com"),
+            ] {
+                assert_eq!(list.admit(&name(&host)).map(|origin| origin.class()), Ok(Intune), "{host}");
+            }
+        }
+    }
+
+    #[test]
     fn everything_else_is_refused() {
         let list = AllowList::new(Vec::new(), Vec::new());
         let strangers = [

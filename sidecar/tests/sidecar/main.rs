@@ -21,6 +21,7 @@ mod memory;
 mod objects;
 mod origins;
 mod ranges;
+mod requests;
 mod upstream;
 mod volumes;
 mod wire;

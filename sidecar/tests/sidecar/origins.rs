@@ -184,6 +184,12 @@ async fn redirects_are_followed_inside_the_allow_list_only() {
         );
     }
     assert!(setup.origin.seen().iter().any(|seen| seen.target == "/final?x=%2f"));
+    for status in [301, 303, 307, 308] {
+        let path = format!("/by-{status}");
+        setup.origin.set_fault(&path, Some(Fault::RedirectBy(status, "/final?sig='a'".into())));
+        assert_eq!(setup.get(&path, &[]).await.body, content.whole(), "{status}");
+    }
+    assert!(setup.origin.seen().iter().any(|seen| seen.target == "/final?sig='a'"));
     setup.origin.forget();
     let address = setup.origin.address();
     let refused = [

@@ -131,6 +131,14 @@ impl Connection {
         self.buffer.len() as u64
     }
 
+    /// Says that no request follows, and reads everything that still comes.
+    pub(crate) async fn last_words(&mut self) -> String {
+        // Somebody who has closed already does not hear it.
+        let _ = self.stream.shutdown().await;
+        self.read_to_end().await;
+        String::from_utf8_lossy(&self.buffer).into_owned()
+    }
+
     /// Whether the server ends the connection without another byte.
     pub(crate) async fn ends(&mut self) -> bool {
         self.buffer.is_empty() && !self.read_more().await

@@ -69,8 +69,10 @@ pub(crate) enum Fault {
     Silence,
     /// Sends chunked, without a length, and ignores ranges.
     Chunked,
-    /// Redirects.
+    /// Redirects, by 302.
     Redirect(String),
+    /// Redirects by this status.
+    RedirectBy(u16, String),
     /// Waits for [`Origin::open_gate`] before it answers, with what it had when it was asked.
     GateHead,
     /// Sends so many body bytes, then waits for [`Origin::open_gate`].
@@ -248,7 +250,10 @@ fn respond(
             return response;
         }
         Some(Fault::Redirect(location)) => {
-            let mut response = plain(302);
+            return respond(content, conditions, range, Some(Fault::RedirectBy(302, location)), gate);
+        }
+        Some(Fault::RedirectBy(status, location)) => {
+            let mut response = plain(status);
             response.headers_mut().insert(header::LOCATION, HeaderValue::try_from(location).unwrap());
             return response;
         }
