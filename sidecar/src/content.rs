@@ -13,7 +13,7 @@ use std::{
 };
 
 use axum::{Router, body::Body, extract::State};
-use connected_cache_config::ReadAheadMode;
+use connected_cache_config::{ClientErrors, ReadAheadMode};
 use connected_cache_core::{AllowList, ByteRange, CacheHostOrigin, PieceIndex, QueryRule, Selection};
 use http::{HeaderValue, Request, Response, StatusCode};
 
@@ -43,6 +43,8 @@ pub(crate) struct ContentState {
     pub(crate) first_byte: Duration,
     /// Value of `X-CID`.
     pub(crate) node_id: HeaderValue,
+    /// What clients get for a 4xx of an origin.
+    pub(crate) client_errors: ClientErrors,
     pub(crate) access_log: AccessLog,
     /// Our name in `Via`.
     pub(crate) via: Via,

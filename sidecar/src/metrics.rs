@@ -139,6 +139,7 @@ pub struct Counters {
     /// Open content connections.
     pub connections: AtomicU64,
     requests: Mutex<BTreeMap<RequestLabels, u64>>,
+    origin_errors: Mutex<BTreeMap<&'static str, u64>>,
 }
 
 impl Counters {
@@ -166,6 +167,11 @@ impl Counters {
     /// Counts an answered request.
     pub fn add_request(&self, labels: RequestLabels) {
         *self.requests.lock().entry(labels).or_default() += 1;
+    }
+
+    /// Counts a request to an origin that gave nothing, by the label of its error.
+    pub fn add_origin_error(&self, reason: &'static str) {
+        *self.origin_errors.lock().entry(reason).or_default() += 1;
     }
 
     /// Requests with this result so far.
@@ -286,6 +292,16 @@ fn instrument_counters(meter: &opentelemetry::metrics::Meter, counters: &Arc<Cou
             .with_callback(move |observer| observer.observe(counter(&shared).load(Ordering::Relaxed), &[]))
             .build();
     }
+    let shared = counters.clone();
+    meter
+        .u64_observable_counter("connectedcache_origin_errors")
+        .with_description("Requests to origins that gave nothing, by reason")
+        .with_callback(move |observer| {
+            for (reason, count) in shared.origin_errors.lock().iter() {
+                observer.observe(*count, &[KeyValue::new("reason", *reason)]);
+            }
+        })
+        .build();
     let shared = counters.clone();
     meter
         .u64_observable_gauge("connectedcache_connections")

@@ -155,6 +155,7 @@ impl Sidecar {
             rules,
             first_byte,
             node_id,
+            client_errors: config.upstream.client_errors,
             access_log: AccessLog::new(config.log.access.clone()),
             via: Via::new(&id),
         });
@@ -200,17 +201,15 @@ impl Sidecar {
             let router = admin::router(AdminState { ready, metrics, store, reporter }, objects);
             sidecar.services.spawn(admin::serve(listener, router, sidecar.end_admin.clone()));
         }
-        let (http, https, admin) = (sidecar.http_address, sidecar.https_address, sidecar.admin_address);
+        sidecar.say_where(&node_name);
+        Ok(sidecar)
+    }
+
+    fn say_where(&self, node: &str) {
         let shown =
             |address: Option<SocketAddr>| address.map_or("off".to_owned(), |address| address.to_string());
-        tracing::info!(
-            node = node_name,
-            http = shown(http),
-            https = shown(https),
-            admin = shown(admin),
-            "serving"
-        );
-        Ok(sidecar)
+        let (http, https) = (shown(self.http_address), shown(self.https_address));
+        tracing::info!(node, http, https, admin = shown(self.admin_address), "serving");
     }
 
     /// Where content is served; `None` = that listener is off.

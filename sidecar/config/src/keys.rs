@@ -61,6 +61,7 @@ pub const KEYS: &[Key] = &[
     now("upstream.noProxy"),
     now("upstream.caFile"),
     now("upstream.maxConnectionsPerOrigin"),
+    now("upstream.clientErrors"),
     now("upstream.timeouts.connectSeconds"),
     now("upstream.timeouts.firstByteSeconds"),
     now("upstream.timeouts.idleSeconds"),

@@ -21,9 +21,9 @@ pub use keys::{KEYS, Key};
 pub use load::{ConfigError, Problem};
 pub use section::{
     AccessLog, Admin, ArrayJoin, ArrayScope, Bandwidth, BandwidthSchedule, Bits, BitsClient, BitsPeers,
-    BitsPeersMode, BitsTimeouts, BranchCache, BranchCacheVersion, ClassOptions, ClientAddress, Config,
-    Content, ContentClass, ContentKey, ControlPlane, ControlPlaneMode, Eviction, EvictionPolicy, ExtraOrigin,
-    IgnoreQuery, Limits, Listen, Log, LogFormat, LogLevel, Member, Node, ParseTimeOfDayError, Pin, ReadAhead,
-    ReadAheadMode, ScheduledCap, Sharing, SharingMode, Shutdown, Storage, Swarm, Telemetry, TimeOfDay,
-    TimeToLive, Tls, TlsPeers, TlsVersion, Upstream, UpstreamTimeouts, Volume, Weekday,
+    BitsPeersMode, BitsTimeouts, BranchCache, BranchCacheVersion, ClassOptions, ClientAddress, ClientErrors,
+    Config, Content, ContentClass, ContentKey, ControlPlane, ControlPlaneMode, Eviction, EvictionPolicy,
+    ExtraOrigin, IgnoreQuery, Limits, Listen, Log, LogFormat, LogLevel, Member, Node, ParseTimeOfDayError,
+    Pin, ReadAhead, ReadAheadMode, ScheduledCap, Sharing, SharingMode, Shutdown, Storage, Swarm, Telemetry,
+    TimeOfDay, TimeToLive, Tls, TlsPeers, TlsVersion, Upstream, UpstreamTimeouts, Volume, Weekday,
 };

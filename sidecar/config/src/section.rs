@@ -32,7 +32,7 @@ pub use sharing::{ArrayJoin, ArrayScope, Member, Sharing, SharingMode};
 pub use storage::{Storage, Volume};
 pub use swarm::Swarm;
 pub use tls::{Tls, TlsPeers, TlsVersion};
-pub use upstream::{Upstream, UpstreamTimeouts};
+pub use upstream::{ClientErrors, Upstream, UpstreamTimeouts};
 
 /// The whole configuration of one sidecar.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]

@@ -42,6 +42,7 @@ fn documented() -> Vec<(&'static str, Value)> {
         ("upstream.noProxy", json!([])),
         ("upstream.caFile", json!(null)),
         ("upstream.maxConnectionsPerOrigin", json!(64)),
+        ("upstream.clientErrors", json!("PassOn")),
         ("upstream.timeouts.connectSeconds", json!(3)),
         ("upstream.timeouts.firstByteSeconds", json!(8)),
         ("upstream.timeouts.idleSeconds", json!(8)),

@@ -308,6 +308,7 @@ impl Catalog {
     ) -> Result<Asked, UpstreamError> {
         let result = self.ask_and_read(target, range, conditions).await;
         if let Err(error) = &result {
+            self.shared.counters.add_origin_error(error.label());
             tracing::info!(origin = %target.origin.name(), label = error.label(), %error, "the origin gave nothing");
         }
         result

@@ -2,6 +2,7 @@
 //! status that does not cost the client more than it must.
 
 use axum::body::Body;
+use connected_cache_config::ClientErrors;
 use connected_cache_core::{ByteRange, ContentRange, OriginRefused};
 use connected_cache_wire::delivery_optimization::OriginNameError;
 use http::{HeaderName, HeaderValue, Method, Response, StatusCode, header};
@@ -123,14 +124,14 @@ impl From<UpstreamError> for Refusal {
 }
 
 impl Refusal {
-    fn status(&self) -> StatusCode {
+    fn status(&self, client_errors: ClientErrors) -> StatusCode {
         match self {
             Self::Method => StatusCode::METHOD_NOT_ALLOWED,
             Self::BadRequest(_) => StatusCode::BAD_REQUEST,
             Self::OriginName(_) | Self::Origin(_) | Self::NotACacheRequest => StatusCode::FORBIDDEN,
             Self::Loop => StatusCode::LOOP_DETECTED,
             Self::Unsatisfiable { .. } => StatusCode::RANGE_NOT_SATISFIABLE,
-            Self::Upstream(error) => error.client_status(),
+            Self::Upstream(error) => error.client_status(client_errors),
         }
     }
 
@@ -154,7 +155,7 @@ impl Refusal {
         let length = message.len();
         let body = if method == Method::HEAD { Body::empty() } else { Body::from(message) };
         let mut response = Response::new(body);
-        *response.status_mut() = self.status();
+        *response.status_mut() = self.status(state.client_errors);
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));

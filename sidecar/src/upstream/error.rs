@@ -1,6 +1,7 @@
 //! What can go wrong at an origin, and what a client is told. A 4xx makes clients leave the cache for 15 minutes (dossier
 //! delivery-optimization 1.7), so only a permanent answer becomes one; everything temporary is a 5xx.
 
+use connected_cache_config::ClientErrors;
 use http::StatusCode;
 
 use super::FetchTarget;
@@ -64,11 +65,15 @@ pub enum UpstreamError {
 impl UpstreamError {
     /// Status for the client.
     #[must_use]
-    pub fn client_status(&self) -> StatusCode {
+    pub fn client_status(&self, client_errors: ClientErrors) -> StatusCode {
         match self {
             Self::Status { status } => match status.as_u16() {
+                404 | 410 => *status,
+                400..=499 if client_errors == ClientErrors::BadGateway && !is_to_wait_for(*status) => {
+                    StatusCode::BAD_GATEWAY
+                }
                 // Temporary whatever the digit says; a 4xx would cost the client 15 minutes.
-                408 | 425 | 429 | 503 => StatusCode::SERVICE_UNAVAILABLE,
+                _ if is_to_wait_for(*status) => StatusCode::SERVICE_UNAVAILABLE,
                 504 => StatusCode::GATEWAY_TIMEOUT,
                 // About the request that we made, not the one that the client made.
                 405 | 406 | 411..=417 | 421 | 426 => StatusCode::BAD_GATEWAY,
@@ -136,6 +141,11 @@ impl UpstreamError {
             Self::Changed => "changed",
         }
     }
+}
+
+/// Whether a status says to come again later.
+const fn is_to_wait_for(status: StatusCode) -> bool {
+    matches!(status.as_u16(), 408 | 425 | 429 | 503)
 }
 
 /// An error and its causes in one line.

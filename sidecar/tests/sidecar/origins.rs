@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use connected_cache_config::{ContentClass, ExtraOrigin};
+use connected_cache_config::{ClientErrors, ContentClass, ExtraOrigin};
 
 use crate::support::{Content, Fault, HOST, Setup};
 
@@ -126,6 +126,24 @@ async fn the_origin_s_4xx_is_passed_on_and_its_failures_are_5xx() {
     setup.origin.set_fault("/f", None);
     setup.origin.put("/f", &Content::new(10, 1));
     assert_eq!(setup.get("/f", &[]).await.status, 200);
+}
+
+#[tokio::test]
+async fn an_origin_s_4xx_may_be_502_but_what_is_gone_is_gone() {
+    let setup = Setup::start_with(|config| config.upstream.client_errors = ClientErrors::BadGateway).await;
+    for (origin, client) in
+        [(400, 502), (401, 502), (403, 502), (451, 502), (404, 404), (410, 410), (429, 503)]
+    {
+        setup.origin.set_fault("/f", Some(Fault::Status(origin)));
+        assert_eq!(setup.get("/f", &[]).await.status, client, "{origin}");
+    }
+    assert_eq!(
+        setup.ask("GET", "/f?cacheHostOrigin=evil.example", &[]).await.status,
+        403,
+        "our own word stays"
+    );
+    let errors = setup.metric("connectedcache_origin_errors_total{reason=\"status\"}").await;
+    assert_eq!(errors, Some(7));
 }
 
 #[tokio::test]

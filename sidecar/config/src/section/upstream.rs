@@ -28,8 +28,22 @@ pub struct Upstream {
     /// Connections to one host at once, idle ones included. A request for one more waits for its turn within the time to
     /// the first byte.
     pub max_connections_per_origin: u32,
+    /// What clients get for a 4xx of an origin.
+    pub client_errors: ClientErrors,
     /// How long an origin may take.
     pub timeouts: UpstreamTimeouts,
+}
+
+/// What clients get for a 4xx of an origin about what they asked for. One that is about the cache's own request, or that says
+/// to wait, is a 5xx in any case.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ClientErrors {
+    /// The same status: clients believe it, ask the origin themselves and stay away from the cache for that host for 15
+    /// minutes.
+    #[default]
+    PassOn,
+    /// 404 and 410 as they are, any other as 502: clients ask the origin themselves and come back for the next file.
+    BadGateway,
 }
 
 impl Default for Upstream {
@@ -41,6 +55,7 @@ impl Default for Upstream {
             no_proxy: Vec::new(),
             ca_file: None,
             max_connections_per_origin: 64,
+            client_errors: ClientErrors::default(),
             timeouts: UpstreamTimeouts::default(),
         }
     }
