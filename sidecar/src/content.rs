@@ -137,6 +137,7 @@ async fn attempt_answer(state: &Arc<ContentState>, request: &ContentRequest, met
             let head = reply(StatusCode::NOT_MODIFIED, None, result, Source::Disk);
             return Ok((head.into_response(Body::empty(), state), result));
         }
+        Asked::AnotherState => return Err(Refusal::AnotherState),
         Asked::Content(Selection::Unsatisfiable) => return Err(Refusal::Unsatisfiable { total }),
         Asked::Content(Selection::Part(range)) => (StatusCode::PARTIAL_CONTENT, Some(range)),
         Asked::Content(Selection::Whole) => {
@@ -185,8 +186,12 @@ async fn pass_on(state: &Arc<ContentState>, request: &ContentRequest, meter: Met
         collapsed: false,
         freshly: Freshly::NotAsked,
     };
-    if request.reply(&passed.generation) == Asked::NotModified {
-        return Ok((head(StatusCode::NOT_MODIFIED, None).into_response(Body::empty(), state), result));
+    match request.reply(&passed.generation) {
+        Asked::AnotherState => return Err(Refusal::AnotherState),
+        Asked::NotModified => {
+            return Ok((head(StatusCode::NOT_MODIFIED, None).into_response(Body::empty(), state), result));
+        }
+        Asked::Content(_) => {}
     }
     let whole = total.checked_sub(1).map(|last| ByteRange { first: 0, last });
     let head = match passed.part {

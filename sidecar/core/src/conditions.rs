@@ -1,4 +1,5 @@
-//! Conditions of a request that may be answered 304 (RFC 9110 13): `If-None-Match`, else `If-Modified-Since`.
+//! Conditions of a request (RFC 9110 13): what the client relies on, which is answered 412 when it doesn't hold, and what it has
+//! already, which is answered 304.
 
 use std::time::SystemTime;
 
@@ -7,18 +8,54 @@ use crate::Generation;
 /// The conditions as they were sent.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Conditions {
+    /// `If-Match`.
+    pub if_match: Option<String>,
+    /// `If-Unmodified-Since`; means nothing beside `If-Match` (RFC 9110 13.1.4).
+    pub if_unmodified_since: Option<String>,
     /// `If-None-Match`.
     pub if_none_match: Option<String>,
     /// `If-Modified-Since`; means nothing beside `If-None-Match` (RFC 9110 13.1.3).
     pub if_modified_since: Option<String>,
 }
 
+/// What conditions say of a state.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// Answer as if there were none.
+    Hold,
+    /// The client has this state already.
+    NotModified,
+    /// It is not the state that the client goes on from.
+    Failed,
+}
+
 impl Conditions {
-    /// Whether the client has this state already.
+    /// In the order of RFC 9110 13.2.2.
     #[must_use]
-    pub fn say_not_modified(&self, generation: &Generation) -> bool {
+    pub fn judge(&self, generation: &Generation) -> Verdict {
+        if self.fail(generation) {
+            Verdict::Failed
+        } else if self.say_not_modified(generation) {
+            Verdict::NotModified
+        } else {
+            Verdict::Hold
+        }
+    }
+
+    fn fail(&self, generation: &Generation) -> bool {
+        if let Some(tags) = &self.if_match {
+            let matches = |etag| lists(tags, etag, Comparison::Strong);
+            return tags.trim() != "*" && !generation.strong_etag().is_some_and(matches);
+        }
+        let since = self.if_unmodified_since.as_deref().and_then(date);
+        let changed = generation.last_modified.as_deref().and_then(date);
+        matches!((since, changed), (Some(since), Some(changed)) if changed > since)
+    }
+
+    fn say_not_modified(&self, generation: &Generation) -> bool {
         if let Some(tags) = &self.if_none_match {
-            return generation.etag.as_deref().map_or(tags.trim() == "*", |etag| lists(tags, etag));
+            let matches = |etag| lists(tags, etag, Comparison::Weak);
+            return generation.etag.as_deref().map_or(tags.trim() == "*", matches);
         }
         let since = self.if_modified_since.as_deref().and_then(date);
         let changed = generation.last_modified.as_deref().and_then(date);
@@ -26,12 +63,22 @@ impl Conditions {
     }
 }
 
-/// Whether a list of entity tags, or `*`, names this one; by the weak comparison (RFC 9110 8.8.3.2).
-fn lists(tags: &str, etag: &str) -> bool {
+/// How tags are compared (RFC 9110 8.8.3.2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Comparison {
+    Strong,
+    Weak,
+}
+
+/// Whether a list of entity tags, or `*`, names this one.
+fn lists(tags: &str, etag: &str, comparison: Comparison) -> bool {
     if tags.trim() == "*" {
         return true;
     }
-    let opaque = |tag: &'_ str| tag.trim().strip_prefix("W/").unwrap_or(tag.trim()).to_owned();
+    let opaque = |tag: &'_ str| match comparison {
+        Comparison::Strong => tag.trim().to_owned(),
+        Comparison::Weak => tag.trim().strip_prefix("W/").unwrap_or(tag.trim()).to_owned(),
+    };
     let wanted = opaque(etag);
     let mut quoted = false;
     tags.split(move |character| {
@@ -64,8 +111,51 @@ mod tests {
         let conditions = Conditions {
             if_none_match: tags.map(str::to_owned),
             if_modified_since: since.map(str::to_owned),
+            ..Conditions::default()
         };
-        conditions.say_not_modified(state)
+        conditions.judge(state) == Verdict::NotModified
+    }
+
+    fn failed(tags: Option<&str>, since: Option<&str>, state: &Generation) -> bool {
+        let conditions = Conditions {
+            if_match: tags.map(str::to_owned),
+            if_unmodified_since: since.map(str::to_owned),
+            ..Conditions::default()
+        };
+        conditions.judge(state) == Verdict::Failed
+    }
+
+    #[test]
+    fn who_goes_on_from_another_state_is_told_so() {
+        let state = generation(Some("\"a\""), Some(TUESDAY));
+        for (tags, expected) in [
+            ("\"a\"", false),
+            ("\"x\", \"a\"", false),
+            ("*", false),
+            ("\"b\"", true),
+            ("W/\"a\"", true),
+            ("", true),
+        ] {
+            // The date means nothing beside a tag.
+            assert_eq!(failed(Some(tags), Some(MONDAY), &state), expected, "{tags}");
+        }
+        assert!(failed(Some("W/\"w\""), None, &generation(Some("W/\"w\""), None)), "weak tags never match");
+        assert!(failed(None, Some(MONDAY), &state));
+        assert!(!failed(None, Some(TUESDAY), &state));
+        assert!(!failed(None, Some("soon"), &state));
+        // RFC 9110 13.1.4: ignored without a date to compare with.
+        assert!(!failed(None, Some(MONDAY), &generation(Some("\"a\""), None)));
+    }
+
+    #[test]
+    fn what_fails_is_said_before_what_is_not_modified() {
+        let conditions = Conditions {
+            if_match: Some("\"b\"".into()),
+            if_none_match: Some("\"a\"".into()),
+            ..Conditions::default()
+        };
+        assert_eq!(conditions.judge(&generation(Some("\"a\""), None)), Verdict::Failed);
+        assert_eq!(conditions.judge(&generation(Some("\"b\""), None)), Verdict::Hold);
     }
 
     #[test]

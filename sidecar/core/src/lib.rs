@@ -17,7 +17,7 @@ pub use bandwidth::{
     BandwidthLimits, BandwidthPlan, BitRate, ClientNetwork, FLOOR_BYTES_PER_SECOND, Grant, Schedule,
     TokenBucket, reserve,
 };
-pub use conditions::Conditions;
+pub use conditions::{Conditions, Verdict};
 pub use freshness::{AnswerTimes, CacheControl, Freshness, StaleLimits, Use};
 pub use generation::Generation;
 pub use key_pattern::KeyPattern;

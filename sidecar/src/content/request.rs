@@ -3,7 +3,7 @@
 use axum::body::Body;
 use connected_cache_core::{
     AllowList, CacheHostOrigin, Conditions, Generation, ObjectKey, QueryRule, RangeHeader, RangeSpec,
-    Selection,
+    Selection, Verdict,
 };
 use connected_cache_wire::delivery_optimization::{OriginName, RequestTarget};
 use http::{HeaderMap, HeaderName, Method, Request, Uri, header};
@@ -37,6 +37,8 @@ pub(super) enum Asked {
     Content(Selection),
     /// Nothing: the client has it.
     NotModified,
+    /// Nothing: the client goes on from another state.
+    AnotherState,
 }
 
 impl ContentRequest {
@@ -75,6 +77,8 @@ impl ContentRequest {
             range: single(headers, &header::RANGE).map_or(RangeHeader::Ignored, RangeHeader::parse),
             if_range: single(headers, &header::IF_RANGE).map(str::to_owned),
             conditions: Conditions {
+                if_match: joined(headers, &header::IF_MATCH),
+                if_unmodified_since: single(headers, &header::IF_UNMODIFIED_SINCE).map(str::to_owned),
                 if_none_match: joined(headers, &header::IF_NONE_MATCH),
                 if_modified_since: single(headers, &header::IF_MODIFIED_SINCE).map(str::to_owned),
             },
@@ -99,8 +103,10 @@ impl ContentRequest {
 
     /// What is asked of this state of the object. Conditions come first (RFC 9110 13.2.2).
     pub(super) fn reply(&self, generation: &Generation) -> Asked {
-        if self.conditions.say_not_modified(generation) {
-            return Asked::NotModified;
+        match self.conditions.judge(generation) {
+            Verdict::Failed => return Asked::AnotherState,
+            Verdict::NotModified => return Asked::NotModified,
+            Verdict::Hold => {}
         }
         let other_state = self.if_range.as_ref().is_some_and(|value| !generation.satisfies_if_range(value));
         Asked::Content(if self.is_head || other_state {

@@ -102,6 +102,8 @@ pub(super) enum Refusal {
     NotACacheRequest,
     /// The request was passed on by ourselves before.
     Loop,
+    /// `If-Match` or `If-Unmodified-Since` don't hold.
+    AnotherState,
     /// The range lies outside the content.
     Unsatisfiable { total: u64 },
     /// The origin gave no usable bytes.
@@ -130,6 +132,7 @@ impl Refusal {
             Self::BadRequest(_) => StatusCode::BAD_REQUEST,
             Self::OriginName(_) | Self::Origin(_) | Self::NotACacheRequest => StatusCode::FORBIDDEN,
             Self::Loop => StatusCode::LOOP_DETECTED,
+            Self::AnotherState => StatusCode::PRECONDITION_FAILED,
             Self::Unsatisfiable { .. } => StatusCode::RANGE_NOT_SATISFIABLE,
             Self::Upstream(error) => error.client_status(client_errors),
         }
@@ -145,6 +148,7 @@ impl Refusal {
                 "this is a content cache: add ?cacheHostOrigin=<origin host> or send the origin in the Host header".to_owned()
             }
             Self::Loop => "this request came through this cache before, check the origin's address".to_owned(),
+            Self::AnotherState => "the content is not in the state that the request names".to_owned(),
             Self::Unsatisfiable { total } => format!("the range lies outside the content of {total} bytes"),
             Self::Upstream(error) => error.to_string(),
         }

@@ -222,6 +222,25 @@ async fn a_cookie_of_an_origin_reaches_no_client() {
 }
 
 #[tokio::test]
+async fn who_goes_on_from_another_state_is_told_so_before_a_byte_of_it() {
+    let setup = Setup::start().await;
+    let content = content(1, "\"a\"", &[("cache-control", "max-age=1000")]);
+    setup.origin.put("/f", &content);
+    for _ in 0..2 {
+        for (line, status) in [
+            ("If-Match: \"a\"", 206),
+            ("If-Match: \"b\"", 412),
+            ("If-Unmodified-Since: Mon, 05 Jan 2026 00:00:00 GMT", 206),
+            ("If-Unmodified-Since: Sun, 04 Jan 2026 00:00:00 GMT", 412),
+        ] {
+            let reply = setup.get("/f", &["Range: bytes=1000-", line]).await;
+            assert_eq!(reply.status, status, "{line}");
+            assert_eq!(reply.body == content.bytes(1000..3000), status == 206, "{line}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_client_that_has_the_state_gets_a_304() {
     let setup = Setup::start().await;
     setup.origin.put("/f", &content(1, "\"a\"", &[]));
