@@ -64,8 +64,12 @@ async fn serve(file: Option<PathBuf>, print_config: bool) -> anyhow::Result<Exit
     };
     let variables = std::env::vars_os()
         .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
-    let config = Config::load(text.as_deref(), variables)?;
+    let mut config = Config::load(text.as_deref(), variables)?;
     if print_config {
+        // What is printed is copied into tickets.
+        if let Some(proxy) = config.upstream.proxy.as_mut().filter(|proxy| proxy.password().is_some()) {
+            let _ = proxy.set_password(Some("hidden"));
+        }
         print!("{}", config.to_yaml());
         return Ok(ExitCode::SUCCESS);
     }

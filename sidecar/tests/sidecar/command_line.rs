@@ -30,6 +30,17 @@ fn print_config_shows_the_file_with_the_environment_over_it() {
 }
 
 #[test]
+fn print_config_hides_the_password_of_the_proxy() {
+    let mut command = binary();
+    command.args(["serve", "--print-config"]);
+    command.env("CONNECTEDCACHE_UPSTREAM__PROXY", "http://user:secret@proxy.example:3128");
+    let (success, output, error) = run(&mut command);
+    assert!(success, "{error}");
+    assert!(output.contains("http://user:hidden@proxy.example:3128"), "{output}");
+    assert!(!output.contains("secret"), "{output}");
+}
+
+#[test]
 fn unknown_keys_end_the_start_by_name() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("config.yaml");
