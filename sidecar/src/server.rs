@@ -67,7 +67,7 @@ pub(crate) struct Server {
 
 impl Server {
     /// Accepts until told to stop; with certificates, TLS only.
-    pub(crate) async fn run(self, listener: TcpListener, certificates: Option<Arc<Certificates>>) {
+    pub(crate) async fn run(self: Arc<Self>, listener: TcpListener, certificates: Option<Arc<Certificates>>) {
         let waiting = Arc::new(Semaphore::new(WAITING_AT_ONCE));
         let turned_away = Arc::new(Semaphore::new(TURNED_AWAY_AT_ONCE));
         loop {
@@ -100,7 +100,12 @@ impl Server {
     }
 
     /// Waits a moment for a place, so that a short peak costs clients a second and not the cache.
-    async fn wait(self, accepted: Accepted, waiting: OwnedSemaphorePermit, answering: OwnedSemaphorePermit) {
+    async fn wait(
+        self: Arc<Self>,
+        accepted: Accepted,
+        waiting: OwnedSemaphorePermit,
+        answering: OwnedSemaphorePermit,
+    ) {
         let place = tokio::time::timeout(PACING, self.places.clone().acquire_owned()).await;
         drop(waiting);
         if let Ok(Ok(place)) = place {
@@ -116,13 +121,13 @@ impl Server {
         self.connections.spawn(async move { abort.run_until_cancelled(connection).await });
     }
 
-    async fn serve(self, accepted: Accepted, _place: OwnedSemaphorePermit) {
+    async fn serve(self: Arc<Self>, accepted: Accepted, _place: OwnedSemaphorePermit) {
         let _open = OpenConnection::count(&self.counters);
         let router = self.router.clone();
         self.speak(accepted, move |request| router.clone().oneshot(request)).await;
     }
 
-    async fn turn_away(self, accepted: Accepted, _answering: OwnedSemaphorePermit) {
+    async fn turn_away(self: Arc<Self>, accepted: Accepted, _answering: OwnedSemaphorePermit) {
         let counters = self.counters.clone();
         let answer = |_| {
             counters.requests_turned_away.fetch_add(1, Ordering::Relaxed);
@@ -137,13 +142,25 @@ impl Server {
         Answer: Future<Output = Result<Response<Body>, Infallible>>,
     {
         let client = accepted.client;
-        let Some(certificates) = accepted.certificates else {
-            let stream = ZeroCopyStream::new(accepted.stream);
-            return self
-                .drive(self.socket(stream, Peer { client, transport: Transport::Plain }), answer)
-                .await;
-        };
-        let handshake = TlsAcceptor::from(certificates.present()).accept(accepted.stream);
+        if let Some(certificates) = accepted.certificates {
+            // Elsewhere in memory, so that plain connections, of which there are most, don't take room for TLS.
+            return Box::pin(self.speak_tls(accepted.stream, client, &certificates, answer)).await;
+        }
+        let stream = ZeroCopyStream::new(accepted.stream);
+        self.drive(self.socket(stream, Peer { client, transport: Transport::Plain }), answer).await;
+    }
+
+    async fn speak_tls<Answering, Answer>(
+        &self,
+        stream: TcpStream,
+        client: IpAddr,
+        certificates: &Certificates,
+        answer: Answering,
+    ) where
+        Answering: Fn(Request<Body>) -> Answer,
+        Answer: Future<Output = Result<Response<Body>, Infallible>>,
+    {
+        let handshake = TlsAcceptor::from(certificates.present()).accept(stream);
         match tokio::time::timeout(self.limits.header, handshake).await {
             Ok(Ok(stream)) => {
                 let peer = Peer { client, transport: Transport::Tls };

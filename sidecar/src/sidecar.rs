@@ -159,7 +159,7 @@ impl Sidecar {
             access_log: AccessLog::new(config.log.access.clone()),
             via: Via::new(&id),
         });
-        let server = server_of(&config, content, counters.clone(), bandwidth.clone()).await;
+        let server = Arc::new(server_of(&config, content, counters.clone(), bandwidth.clone()).await);
         let reporter = AdminState::reporter(&id, counters.clone(), store.clone());
         let ready = Arc::new(AtomicBool::new(true));
         let sidecar = Self {
