@@ -132,11 +132,13 @@ pub enum Use {
 
 /// Freshness without any word of the origin about it and without a date of change.
 const DEFAULT_LIFETIME_SECONDS: u64 = 300;
-/// The most that is inferred from the time since the last change.
-const LONGEST_INFERRED_SECONDS: u64 = 24 * 3600;
+/// The least and the most that is inferred from the time since the last change: what was just published is asked for again
+/// and again piece by piece, and an origin that does not mind saying nothing does not mind a minute.
+const INFERRED_SECONDS: std::ops::RangeInclusive<u64> = 60..=24 * 3600;
 
 impl Freshness {
-    /// RFC 9111 4.2.1 to 4.2.3. Without explicit times a tenth of the time since the last change is taken, at most a day.
+    /// RFC 9111 4.2.1 to 4.2.3. Without explicit times a tenth of the time since the last change is taken, at least a minute
+    /// and at most a day.
     #[must_use]
     pub fn of(control: &CacheControl, times: &AnswerTimes) -> Self {
         let delay = times.received_at.saturating_sub(times.requested_at);
@@ -145,7 +147,9 @@ impl Freshness {
         let initial_age = apparent.max(corrected);
         let date = times.date.unwrap_or(times.received_at);
         let inferred = || match times.last_modified {
-            Some(changed) => (date.saturating_sub(changed) / 10).min(LONGEST_INFERRED_SECONDS),
+            Some(changed) => {
+                (date.saturating_sub(changed) / 10).clamp(*INFERRED_SECONDS.start(), *INFERRED_SECONDS.end())
+            }
             None => DEFAULT_LIFETIME_SECONDS,
         };
         let lifetime = match (control.no_cache, control.max_age_seconds, times.expires) {
@@ -273,6 +277,8 @@ mod tests {
         assert_eq!(Freshness::of(&CacheControl::default(), &past).lifetime_seconds, 0);
         let changed = AnswerTimes { last_modified: Some(0), ..times(1000) };
         assert_eq!(Freshness::of(&CacheControl::default(), &changed).lifetime_seconds, 100);
+        let just_now = AnswerTimes { last_modified: Some(999), ..times(1000) };
+        assert_eq!(Freshness::of(&CacheControl::default(), &just_now).lifetime_seconds, 60);
         let long_ago = AnswerTimes { last_modified: Some(0), ..times(100_000_000) };
         assert_eq!(Freshness::of(&CacheControl::default(), &long_ago).lifetime_seconds, 86_400);
     }

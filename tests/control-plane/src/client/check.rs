@@ -118,10 +118,12 @@ pub(super) fn verdict(head: &Head) -> Verdict {
     }
 }
 
-/// RFC 9211: the last member of the list is the cache next to the client; `hit` is a boolean parameter of it.
+/// RFC 9211: the last member of the list is the cache next to the client; `hit` is a boolean parameter of it. What the origin
+/// only confirmed came from the cache as well.
 fn hit_by_cache_status(status: &str) -> bool {
     let last = status.rsplit(',').next().unwrap_or_default();
-    last.split(';').skip(1).any(|parameter| matches!(parameter.trim(), "hit" | "hit=?1"))
+    let has = |wanted: &str| last.split(';').skip(1).any(|parameter| parameter.trim() == wanted);
+    has("hit") || has("hit=?1") || (has("fwd=stale") && has("fwd-status=304"))
 }
 
 fn canonical(name: &str) -> String {
@@ -174,6 +176,15 @@ mod tests {
         assert_eq!(fatal(&answer, Expected::Part { first: 0, last: 1, length: 9 }), []);
         assert_eq!(minor(&answer.head), []);
         assert_eq!(verdict(&answer.head), Verdict::Miss);
+    }
+
+    #[test]
+    fn what_the_origin_confirmed_is_a_hit_and_what_it_replaced_is_none() {
+        let said = |status: &str| verdict(&answer(200, &[("Cache-Status", status)]).head);
+        assert_eq!(said("connectedcache; fwd=stale; fwd-status=304; detail=disk"), Verdict::Hit);
+        assert_eq!(said("connectedcache; fwd=stale; fwd-status=200; detail=origin"), Verdict::Miss);
+        let confirmed = [("Cache-Status", "c; fwd=stale; fwd-status=304; collapsed"), ("X-Cache", "HIT")];
+        assert_eq!(minor(&answer(200, &confirmed).head), []);
     }
 
     #[test]
