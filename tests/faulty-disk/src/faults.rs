@@ -10,6 +10,7 @@ pub struct Faults {
     writes: Option<i32>,
     syncs: Option<i32>,
     full: bool,
+    bad_place: Option<u64>,
 }
 
 impl Faults {
@@ -41,10 +42,17 @@ impl Faults {
         self
     }
 
-    /// The disk has become read-only.
+    /// The disk has become read-only: files can't be opened for writing either.
     #[must_use]
     pub fn read_only() -> Self {
         Self::none().failing_writes(Errno::ROFS)
+    }
+
+    /// The byte at this offset of every file can't be read, as with a bad sector.
+    #[must_use]
+    pub fn bad_place(mut self, offset: u64) -> Self {
+        self.bad_place = Some(offset);
+        self
     }
 
     /// No block is free: what would need a new one fails, overwriting and giving back work.
@@ -56,6 +64,15 @@ impl Faults {
 
     pub(crate) fn check_read(self) -> rustix::io::Result<()> {
         refuse(self.reads)
+    }
+
+    pub(crate) fn check_place(self, offset: u64, length: u64) -> rustix::io::Result<()> {
+        let is_bad = self.bad_place.is_some_and(|bad| (offset..offset + length).contains(&bad));
+        if is_bad { Err(Errno::IO) } else { Ok(()) }
+    }
+
+    pub(crate) fn check_open_for_writing(self) -> rustix::io::Result<()> {
+        if self.writes == Some(Errno::ROFS.raw_os_error()) { Err(Errno::ROFS) } else { Ok(()) }
     }
 
     pub(crate) fn check_write(self) -> rustix::io::Result<()> {

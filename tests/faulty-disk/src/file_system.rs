@@ -14,9 +14,9 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use fuser::{
-    BsdFileFlags, FileHandle, Filesystem, FopenFlags, Generation, INodeNo, LockOwner, OpenFlags, RenameFlags,
-    ReplyAttr, ReplyCreate, ReplyData, ReplyDirectory, ReplyEmpty, ReplyEntry, ReplyLseek, ReplyOpen,
-    ReplyStatfs, ReplyWrite, Request, TimeOrNow, WriteFlags,
+    BsdFileFlags, FileHandle, Filesystem, FopenFlags, Generation, INodeNo, LockOwner, OpenAccMode, OpenFlags,
+    RenameFlags, ReplyAttr, ReplyCreate, ReplyData, ReplyDirectory, ReplyEmpty, ReplyEntry, ReplyLseek,
+    ReplyOpen, ReplyStatfs, ReplyWrite, Request, TimeOrNow, WriteFlags,
 };
 use rustix::fs::Stat;
 
@@ -137,8 +137,10 @@ impl Filesystem for FileSystem {
         empty(reply, self.0.rename((node(parent), name), (node(new_parent), new_name), flags.bits()));
     }
 
-    fn open(&self, _: &Request, number: INodeNo, _: OpenFlags, reply: ReplyOpen) {
-        answer!(reply, self.0.open(node(number)), |handle| reply.opened(FileHandle(handle), KEEP));
+    fn open(&self, _: &Request, number: INodeNo, flags: OpenFlags, reply: ReplyOpen) {
+        let is_for_writing = flags.acc_mode() != OpenAccMode::O_RDONLY;
+        answer!(reply, self.0.open(node(number), is_for_writing), |handle| reply
+            .opened(FileHandle(handle), KEEP));
     }
 
     fn release(

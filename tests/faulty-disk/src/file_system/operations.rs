@@ -207,7 +207,10 @@ impl Disk {
 
     // --- contents ---
 
-    pub(super) fn open(&self, node: Node) -> io::Result<u64> {
+    pub(super) fn open(&self, node: Node, is_for_writing: bool) -> io::Result<u64> {
+        if is_for_writing {
+            self.faults().check_open_for_writing()?;
+        }
         let file = self.nodes.lock().open(node, OFlags::RDWR)?;
         let handle = self.handle();
         self.files.lock().insert(handle, Arc::new(file));
@@ -224,6 +227,7 @@ impl Disk {
 
     pub(super) fn read(&self, handle: u64, offset: u64, length: u32) -> io::Result<Vec<u8>> {
         self.faults().check_read()?;
+        self.faults().check_place(offset, length.into())?;
         let file = self.file(handle)?;
         let mut bytes = vec![0; length as usize];
         let mut filled = 0;
