@@ -9,6 +9,8 @@
 //!
 //! All integers are little-endian. A value that can't be decoded drops its object: the content is only fetched again.
 
+mod frozen;
+
 use std::ops::Bound;
 use std::path::Path;
 
@@ -246,6 +248,15 @@ fn error(error: impl Into<redb::Error>) -> Box<redb::Error> {
     Box::new(error.into())
 }
 
+/// Whether an error says that another store has the index.
+pub(crate) fn is_taken(error: &redb::Error) -> bool {
+    match error {
+        redb::Error::DatabaseAlreadyOpen => true,
+        redb::Error::Io(error) => error.kind() == std::io::ErrorKind::WouldBlock,
+        _ => false,
+    }
+}
+
 /// Whether an error says that the file is no index, or not one of ours, rather than that it can't be read now.
 pub(crate) fn is_broken(error: &redb::Error) -> bool {
     use std::io::ErrorKind;
@@ -280,6 +291,20 @@ impl Index {
             state.insert("format", FORMAT).map_err(error)?;
         }
         transaction.commit().map_err(error)?;
+        Ok(index)
+    }
+
+    /// Opens a database whose disk takes no writes, as it was after its last commit: for reading only, nothing reaches the disk.
+    pub(crate) fn open_frozen(path: &Path) -> Result<Self> {
+        let frozen = frozen::Frozen::open(path).map_err(error)?;
+        let database =
+            Database::builder().set_cache_size(CACHE_BYTES).create_with_backend(frozen).map_err(error)?;
+        let index = Self { database };
+        let transaction = index.database.begin_read().map_err(error)?;
+        let state = transaction.open_table(STATE).map_err(error)?;
+        if state.get("format").map_err(error)?.is_none_or(|found| found.value() != FORMAT) {
+            return Err(error(redb::Error::Corrupted("the index has another layout".to_owned())));
+        }
         Ok(index)
     }
 
@@ -478,6 +503,25 @@ mod tests {
         assert_eq!(index.group(3, 0).unwrap(), GroupRecord::default());
         assert_eq!(index.record(1).unwrap(), Some(record("a")));
         assert_eq!(index.len().unwrap(), 2);
+    }
+
+    #[test]
+    fn an_index_that_was_not_closed_is_read_without_writing_to_its_disk() {
+        let folder = tempfile::tempdir().unwrap();
+        let (path, copy) = (folder.path().join("index"), folder.path().join("copy"));
+        let index = Index::open(&path).unwrap();
+        index.apply(&[Change::Object { number: 1, record: record("a") }]).unwrap();
+        // As a power cut would leave it: it is still open.
+        std::fs::copy(&path, &copy).unwrap();
+        assert!(is_taken(&Index::open_frozen(&path).unwrap_err()), "somebody else has it open");
+        drop(index);
+        let before = std::fs::read(&copy).unwrap();
+        let frozen = Index::open_frozen(&copy).unwrap();
+        assert_eq!(frozen.record(1).unwrap(), Some(record("a")));
+        assert!(is_taken(&Index::open(&copy).unwrap_err()), "it is being read");
+        drop(frozen);
+        assert!(std::fs::read(&copy).unwrap() == before, "the file was written to");
+        assert_eq!(Index::open(&copy).unwrap().record(1).unwrap(), Some(record("a")));
     }
 
     proptest! {

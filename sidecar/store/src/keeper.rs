@@ -2,10 +2,11 @@
 //!
 //! Order is everything here. A piece enters the index after its bytes are synced. A piece leaves the index, durably, before
 //! its bytes are cleared. Space is released after the file system has it back. When a step fails the rest of the batch waits
-//! and is tried again once the volume works.
+//! and is tried again once the volume works. A volume that is gone is let go without touching it: its index tells the truth.
 
 mod evict;
 mod pins;
+mod remains;
 mod settle;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -16,6 +17,7 @@ use std::time::{Duration, Instant};
 
 use connected_cache_sendfile::DataFile;
 use pins::PinBoard;
+pub(crate) use remains::Remains;
 
 use crate::GROUP_PIECES;
 use crate::eviction::{Eviction, Groups, Name};
@@ -34,7 +36,7 @@ const COMMIT_CHANGES: usize = 16 << 10;
 /// How often the keeper looks around when nothing happens.
 const TICK: Duration = Duration::from_millis(200);
 /// How often a volume that failed is tried again, and one that works is looked for in its place.
-const PROBE_EVERY: Duration = Duration::from_secs(2);
+pub(crate) const PROBE_EVERY: Duration = Duration::from_secs(2);
 /// How often times of use are written down.
 const USED_EVERY: Duration = Duration::from_mins(10);
 
@@ -173,8 +175,8 @@ impl Keeper {
         }
     }
 
-    /// Runs until [`Message::Stop`].
-    pub(crate) fn run(mut self) {
+    /// Runs until [`Message::Stop`], or until the volume is gone, of which it gives what is left.
+    pub(crate) fn run(mut self) -> Option<Remains> {
         loop {
             let stop = match self.messages.recv_timeout(TICK) {
                 Ok(message) => self.take(message) || self.drain(),
@@ -182,6 +184,10 @@ impl Keeper {
                 Err(RecvTimeoutError::Disconnected) => true,
             };
             self.probe();
+            if self.volume.is_gone() {
+                return Some(self.abandon());
+            }
+            self.remove_leftovers();
             self.end_pins();
             self.evict();
             if stop || self.is_due() {
@@ -192,8 +198,17 @@ impl Keeper {
             self.write_times_of_use();
             if stop {
                 self.commit();
-                return;
+                return None;
             }
+        }
+    }
+
+    /// Removes what a crash left behind on a volume that could not be looked through at the start.
+    fn remove_leftovers(&self) {
+        if self.volume.take_leftovers()
+            && let Err(error) = self.volume.remove_leftovers(&self.objects)
+        {
+            tracing::warn!(volume = %self.volume.path().display(), %error, "unable to look for files that a crash left behind");
         }
     }
 
@@ -290,6 +305,9 @@ impl Keeper {
             self.to_sync.push(file);
         }
         self.change(Change::Piece { number, piece, record }, object.length_of(piece));
+        if !self.volume.accepts_commits() {
+            object.doubt();
+        }
     }
 
     /// Objects that have no piece yet, and those whose first piece is not in the index yet.
@@ -366,8 +384,9 @@ impl Keeper {
     }
 
     fn make_durable(&mut self) -> io::Result<()> {
-        for file in &self.to_sync {
-            file.file().sync_data()?;
+        if let Err(error) = self.to_sync.iter().try_for_each(|file| file.file().sync_data()) {
+            self.give_up_pending();
+            return Err(error);
         }
         self.to_sync.clear();
         for change in &self.changes {
@@ -381,6 +400,20 @@ impl Keeper {
             self.changes.clear();
         }
         Ok(())
+    }
+
+    /// After a sync that failed the system may have dropped what it could not write, and a later one that succeeds says
+    /// nothing of that. So what it was for never enters the index, and goes.
+    fn give_up_pending(&mut self) {
+        let objects = &self.objects;
+        self.changes.retain(|change| {
+            let Change::Piece { number, piece, .. } = change else { return true };
+            if let Some(object) = objects.get(number) {
+                object.doubt();
+                object.drop_piece(*piece);
+            }
+            false
+        });
     }
 
     fn remove_if_empty(&mut self, object: &Arc<Object>) {
@@ -420,7 +453,7 @@ impl Keeper {
     }
 
     fn write_times_of_use(&mut self) {
-        if self.last_used_written.elapsed() < USED_EVERY {
+        if self.last_used_written.elapsed() < USED_EVERY || !self.volume.accepts_commits() {
             return;
         }
         self.last_used_written = Instant::now();

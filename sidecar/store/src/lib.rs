@@ -6,6 +6,7 @@
 //!
 //! ```text
 //! Store            which volume holds which key
+//!  └ Mount         one volume as configured, open or not
 //!  └ Volume        one folder: data files, index, byte budget, health
 //!     ├ Budget     bytes in use, never above the limit
 //!     ├ Index      what is committed, on disk (redb)
@@ -19,13 +20,16 @@
 //! * A piece is in the index only after its bytes were synced; it is gone from the index, durably, before its bytes may
 //!   change. So a crash at any point leaves an index that tells the truth.
 //! * Bytes that somebody reads never change (see `connected_cache_sendfile::data_file`).
-//! * A volume that fails stops taking pieces; the caller passes content through.
+//! * A volume that fails, at the start or later, stops taking pieces; the caller passes content through or stores it on
+//!   another one. It is tried again every few seconds, and what it holds is served as far as it can be read.
+//! * Of two objects with one key the younger one counts, on whatever volumes they are.
 
 mod budget;
 mod eviction;
 mod index;
 mod keeper;
 mod listing;
+mod mount;
 mod object;
 mod policy;
 mod purge;

@@ -126,20 +126,22 @@ impl Store {
         }
         let mut page = Page { entries: Vec::new(), next: None };
         let mut last = after;
-        for (place, volume) in self.volumes.iter().enumerate() {
+        for (place, mount) in self.volumes.iter().enumerate() {
+            // One that is not open holds nothing that could be read.
+            let Some(volume) = mount.volume() else { continue };
             let mut number = match after {
                 Some(after) if after.volume > place => continue,
                 Some(after) if after.volume == place => Some(after.number),
                 _ => None,
             };
             loop {
-                let batch = read_batch(volume, number)?;
+                let batch = read_batch(&volume, number)?;
                 let Some(end) = batch.last().map(|indexed| indexed.number) else { break };
                 for indexed in batch {
                     if !(filter.matches)(&indexed.key, indexed.class) {
                         continue;
                     }
-                    let Some(object) = self.current(volume, &indexed).filter(|object| object.has_any())
+                    let Some(object) = self.current(&volume, &indexed).filter(|object| object.has_any())
                     else {
                         continue;
                     };

@@ -13,6 +13,7 @@ use bytes::Bytes;
 use connected_cache_sendfile::DataFile;
 use connected_cache_sendfile::data_file::DataFileError;
 use parking_lot::Mutex;
+use rustix::fs::{OFlags, fcntl_getfl};
 use sha2::{Digest as _, Sha256};
 
 use crate::index::{ObjectRecord, PieceRecord};
@@ -28,7 +29,7 @@ pub enum ReadError {
     /// The piece is not committed, or not any more.
     #[error("piece {0} is not in the store")]
     Missing(usize),
-    /// The bytes on disk are not those that were stored.
+    /// The bytes on disk are not those that were stored, or can't be read although the disk works: the piece is dropped.
     #[error("piece {0} is damaged")]
     Damaged(usize),
     /// The range is not inside the piece.
@@ -85,6 +86,8 @@ struct Group {
 #[derive(Debug, Default)]
 struct Inner {
     file: Option<Arc<DataFile>>,
+    /// The file was opened while its disk took no writes.
+    is_read_only: bool,
     /// Pieces with a [`PieceFill`].
     filling: Vec<usize>,
     removed: bool,
@@ -99,6 +102,7 @@ pub struct Object {
     key: u128,
     class: u8,
     length: u64,
+    created: u64,
     last_used: AtomicU64,
     groups: Box<[Group]>,
     inner: Mutex<Inner>,
@@ -121,6 +125,7 @@ impl Object {
             key,
             class: record.class,
             length: record.length,
+            created: record.created,
             last_used: AtomicU64::new(last_used),
             groups,
             inner: Mutex::new(Inner { pinned, ..Inner::default() }),
@@ -146,6 +151,11 @@ impl Object {
     /// Hash of its key.
     pub(crate) fn key(&self) -> u128 {
         self.key
+    }
+
+    /// Seconds since 1970 of its creation. A later object of a key always has a higher one.
+    pub(crate) fn created(&self) -> u64 {
+        self.created
     }
 
     /// Content class, as given at creation.
@@ -182,10 +192,16 @@ impl Object {
             .is_some_and(|group| group.committed.load(Ordering::Acquire) & bit != 0)
     }
 
-    /// Whether it was removed, evicted as a whole or replaced: nothing can be stored in it any more.
+    /// Whether it was removed, evicted as a whole or replaced, or its volume is gone: nothing can be stored in it any more.
     #[must_use]
     pub fn is_removed(&self) -> bool {
-        self.inner.lock().removed
+        self.inner.lock().removed || self.volume.is_gone()
+    }
+
+    /// Whether its volume takes pieces now.
+    #[must_use]
+    pub fn takes_pieces(&self) -> bool {
+        self.volume.is_healthy()
     }
 
     /// Whether it is pinned, and its pin not over.
@@ -240,14 +256,14 @@ impl Object {
         }
     }
 
-    /// What was given at creation.
+    /// What was given at creation; `None` = it is not in the index yet. One that can't be read is an error.
     pub fn record(&self) -> Result<Option<ObjectRecord>, ReadError> {
-        self.volume.record(self.number).map_err(|error| ReadError::Io(io::Error::other(error)))
+        Ok(self.volume.record(self.number)?)
     }
 
     /// SHA-256 and trust of a committed piece, once the index has it.
     pub fn piece_record(&self, piece: usize) -> Result<Option<PieceRecord>, ReadError> {
-        self.volume.piece_record(self.number, piece).map_err(|error| ReadError::Io(io::Error::other(error)))
+        Ok(self.volume.piece_record(self.number, piece)?)
     }
 
     /// Bytes of a committed piece, mapped and not copied.
@@ -273,14 +289,13 @@ impl Object {
     }
 
     /// Makes a range of a committed piece ready. A piece that lay on the disk since before this process began is checked as
-    /// a whole against its SHA-256, once; a wrong one is dropped and missing from then on. A disk that fails here takes its
-    /// volume out of use until it works again. Blocks.
+    /// a whole against its SHA-256, once; a wrong one is dropped and missing from then on, and so is one that can't be read
+    /// although the disk works. A disk that fails here takes its volume out of use until it works again, and costs no piece.
+    /// Blocks.
     pub fn make_ready(self: &Arc<Self>, piece: usize, offset: usize, length: usize) -> Result<(), ReadError> {
         let file = self.committed_file(piece)?;
         if self.is_verified(piece) {
-            return file
-                .load(piece, offset, length)
-                .map_err(|error| self.read_failed(piece, DataFileError::Io(error)));
+            return self.read_or_drop(piece, || Ok(file.load(piece, offset, length)?));
         }
         self.check(piece)?;
         if let Some(group) = self.groups.get(piece / GROUP_PIECES) {
@@ -289,20 +304,43 @@ impl Object {
         Ok(())
     }
 
-    /// Reads a whole committed piece and compares it with its SHA-256 in the index. A wrong one is dropped. Blocks.
+    /// Reads a whole committed piece and compares it with its SHA-256 in the index. A wrong one is dropped, and so is one that
+    /// can't be read although the disk works. Blocks.
     pub fn check(self: &Arc<Self>, piece: usize) -> Result<(), ReadError> {
         let file = self.committed_file(piece)?;
-        let bytes = file
-            .read_copied(piece, 0, self.length_of(piece))
-            .map_err(|error| self.read_failed(piece, error))?;
-        // Committed a moment ago and not in the index yet: it was hashed by us, just now.
-        let Some(record) = self.piece_record(piece)? else { return Ok(()) };
-        if record.sha256 != <[u8; 32]>::from(Sha256::digest(&bytes)) {
+        let bytes = self.read_or_drop(piece, || file.read_copied(piece, 0, self.length_of(piece)))?;
+        let is_right = match self.piece_record(piece)? {
+            Some(record) => record.sha256 == <[u8; 32]>::from(Sha256::digest(&bytes)),
+            // Committed a moment ago and not in the index yet: it was hashed by us, just now.
+            None => self.is_verified(piece),
+        };
+        if !is_right {
             tracing::warn!(object = self.number, piece, "a stored piece is damaged and is dropped");
             self.drop_piece(piece);
             return Err(ReadError::Damaged(piece));
         }
         Ok(())
+    }
+
+    /// Reads a piece. When the disk refuses, either it fails as a whole, which is the volume's matter, or just there, which
+    /// costs the piece.
+    fn read_or_drop<T>(
+        self: &Arc<Self>,
+        piece: usize,
+        read: impl Fn() -> Result<T, DataFileError>,
+    ) -> Result<T, ReadError> {
+        match read() {
+            Err(DataFileError::Io(error)) if !self.volume.works_despite(&error) => Err(ReadError::Io(error)),
+            Err(DataFileError::Io(_)) => read().map_err(|error| match error {
+                DataFileError::Io(error) => {
+                    tracing::warn!(object = self.number, piece, %error, "a stored piece can't be read and is dropped");
+                    self.drop_piece(piece);
+                    ReadError::Damaged(piece)
+                }
+                other => self.read_failed(piece, other),
+            }),
+            outcome => outcome.map_err(|error| self.read_failed(piece, error)),
+        }
     }
 
     fn is_verified(&self, piece: usize) -> bool {
@@ -312,18 +350,32 @@ impl Object {
             .is_some_and(|group| group.verified.load(Ordering::Acquire) & bit != 0)
     }
 
+    /// Every piece is to be checked when it is read next: bytes may have been lost. One that the index does not have yet can't
+    /// be checked and counts as damaged.
+    pub(crate) fn doubt(&self) {
+        for group in &self.groups {
+            group.verified.store(0, Ordering::Release);
+        }
+    }
+
     fn committed_file(&self, piece: usize) -> Result<Arc<DataFile>, ReadError> {
         if !self.has(piece) {
             return Err(ReadError::Missing(piece));
         }
-        Ok(self.open_file(&mut self.inner.lock())?)
+        let opened = self.open_file(&mut self.inner.lock());
+        opened.map_err(|error| {
+            if error.kind() != io::ErrorKind::NotFound {
+                self.volume.works_despite(&error);
+            }
+            ReadError::Io(error)
+        })
     }
 
     fn read_failed(&self, piece: usize, error: DataFileError) -> ReadError {
         match error {
             DataFileError::OutOfBounds { .. } => ReadError::OutOfBounds(piece),
             DataFileError::Io(error) => {
-                self.volume.fail(&error);
+                self.volume.works_despite(&error);
                 ReadError::Io(error)
             }
             DataFileError::NotWritten { .. } | DataFileError::Busy { .. } => ReadError::Missing(piece),
@@ -354,6 +406,10 @@ impl Object {
         }
         self.volume.reserve(disk_bytes(length))?;
         match self.open_file(&mut inner).map_err(|error| self.volume.failed_write(error)).and_then(|file| {
+            if inner.is_read_only {
+                // It is opened anew once nobody reads it any more.
+                return Err(FillError::Busy);
+            }
             // Bytes of an earlier, broken fill that somebody still reads are not to be touched.
             if file.written(piece) > 0 {
                 file.clear(piece).map_err(|_| FillError::Busy)?;
@@ -378,8 +434,15 @@ impl Object {
         }
     }
 
-    /// The data file, opened or made when it is not open.
+    /// The data file, opened or made when it is not open. One that is not as long as the index says is made so, and all of its
+    /// pieces are checked again.
     fn open_file(&self, inner: &mut Inner) -> io::Result<Arc<DataFile>> {
+        if inner.is_read_only
+            && self.volume.is_healthy()
+            && inner.file.as_mut().is_some_and(|file| Arc::get_mut(file).is_some())
+        {
+            inner.file = None;
+        }
         if let Some(file) = &inner.file {
             return Ok(Arc::clone(file));
         }
@@ -389,10 +452,15 @@ impl Object {
         let file = self.volume.open_data(self.number)?;
         if file.metadata()?.len() != self.length {
             if self.committed() > 0 {
-                return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the data file has another length"));
+                tracing::warn!(
+                    object = self.number,
+                    "a data file has another length, its pieces are checked"
+                );
+                self.doubt();
             }
             file.set_len(self.length)?;
         }
+        inner.is_read_only = fcntl_getfl(&file)? & OFlags::ACCMODE == OFlags::RDONLY;
         let data =
             DataFile::open(file, self.length, PIECE_LENGTH, |piece| self.has(piece)).map_err(into_io)?;
         inner.file = Some(Arc::clone(&data));

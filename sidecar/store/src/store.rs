@@ -1,6 +1,6 @@
 //! All volumes of a pod as one store.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::io;
 use std::path::PathBuf;
 use std::sync::{Arc, mpsc};
@@ -10,11 +10,12 @@ use parking_lot::{Mutex, RwLock};
 use sha2::{Digest as _, Sha256};
 
 use crate::index::{MAX_ATTRIBUTES, MAX_KEY, ObjectRecord};
-use crate::keeper::{Keeper, Message, Restored};
+use crate::keeper::Message;
+use crate::mount::Mount;
 use crate::object::Object;
 use crate::policy::Policy;
 use crate::tally::ClassUsage;
-use crate::volume::{Health, Opened, Usage, Volume, seconds_now};
+use crate::volume::{Health, Usage, Volume, seconds_now};
 
 /// The most volumes of one store, as many as a Microsoft Connected Cache node may have.
 pub const MAX_VOLUMES: usize = 9;
@@ -36,7 +37,7 @@ pub enum StoreError {
     /// None or more than nine volumes.
     #[error("a store has 1 to {MAX_VOLUMES} volumes, {0} are given")]
     Volumes(usize),
-    /// A volume can't be used at start.
+    /// A volume is not there, is no folder, or belongs to another process.
     #[error(
         "unable to use the volume {path}: {source}: it must be a folder, mounted and writable for this user"
     )]
@@ -79,6 +80,27 @@ impl Catalogue {
         self.objects.write().insert(object.key(), Arc::clone(object))
     }
 
+    /// Puts an object in the place of another one; `false` = that was not the current one.
+    fn replace(&self, old: &Arc<Object>, new: &Arc<Object>) -> bool {
+        let mut objects = self.objects.write();
+        let current = objects.get_mut(&old.key()).filter(|current| Arc::ptr_eq(current, old));
+        current.map(|current| *current = Arc::clone(new)).is_some()
+    }
+
+    pub(crate) fn reserve(&self, count: usize) {
+        self.objects.write().reserve(count);
+    }
+
+    /// Puts an object that was found on a volume, unless a younger one has its key. Gives the older one of two.
+    pub(crate) fn put_loaded(&self, object: &Arc<Object>) -> Option<Arc<Object>> {
+        let age = |object: &Object| (object.created(), object.number());
+        let mut objects = self.objects.write();
+        match objects.get(&object.key()) {
+            Some(found) if age(found) > age(object) && !found.is_removed() => Some(Arc::clone(object)),
+            _ => objects.insert(object.key(), Arc::clone(object)),
+        }
+    }
+
     /// Forgets an object, unless another took its key meanwhile.
     pub(crate) fn forget(&self, object: &Arc<Object>) {
         let mut objects = self.objects.write();
@@ -92,13 +114,16 @@ impl Catalogue {
 #[derive(Debug)]
 pub struct Store {
     pub(crate) catalogue: Arc<Catalogue>,
-    pub(crate) volumes: Vec<Arc<Volume>>,
+    pub(crate) volumes: Vec<Arc<Mount>>,
+    /// Purges under way. Whoever moves an object holds this, so that none is moved away from under a purge.
+    pub(crate) purges: RwLock<usize>,
     keepers: Mutex<Vec<JoinHandle<()>>>,
-    policy: Policy,
+    policy: Arc<Policy>,
 }
 
 impl Store {
-    /// Opens every volume. `protected` classes are evicted last. Blocks while the indexes are read.
+    /// Opens every volume. One whose disk fails, is full or takes no writes is passed by until it works; only mistakes are
+    /// errors. `protected` classes are evicted last. Blocks while the indexes are read.
     pub fn open(volumes: &[VolumeOptions], protected: &[u8]) -> Result<Self, StoreError> {
         Self::open_with(volumes, Policy { protected: protected.to_vec(), ..Policy::default() })
     }
@@ -109,7 +134,14 @@ impl Store {
             return Err(StoreError::Volumes(volumes.len()));
         }
         let catalogue = Arc::new(Catalogue::default());
-        let mut store = Self { catalogue, volumes: Vec::new(), keepers: Mutex::default(), policy };
+        let policy = Arc::new(policy);
+        let mut store = Self {
+            catalogue,
+            volumes: Vec::new(),
+            purges: RwLock::default(),
+            keepers: Mutex::default(),
+            policy,
+        };
         for options in volumes {
             store
                 .open_volume(options)
@@ -119,41 +151,16 @@ impl Store {
     }
 
     fn open_volume(&mut self, options: &VolumeOptions) -> io::Result<()> {
-        let (sender, messages) = mpsc::channel();
-        let Opened { volume, loaded } = Volume::open(&options.path, options.limit, options.min_free, sender)?;
-        let volume = Arc::new(volume);
-        let mut restored = Restored { objects: Vec::with_capacity(loaded.len()), pins: Vec::new() };
-        let mut superseded = Vec::new();
-        self.catalogue.objects.write().reserve(loaded.len());
-        let now = seconds_now();
-        for found in loaded {
-            let (key, record, last_used) = (hash(&found.record.key), &found.record, found.last_used);
-            let pin = self.policy.pin_of(&record.key, record.class, now);
-            let object =
-                Object::new(Arc::clone(&volume), found.number, key, record, last_used, pin.is_some());
-            let groups = found.bitmaps.iter().filter(|(group, bitmap)| object.restore(*group, *bitmap));
-            let groups: Vec<u32> = groups.map(|(group, _)| *group).collect();
-            object.count_restored(pin.is_some());
-            let object = Arc::new(object);
-            if groups.is_empty() {
-                // Its last piece was dropped, and a crash came before the object went as well.
-                superseded.push(Arc::clone(&object));
-            } else if let Some(other) = self.catalogue.put(&object) {
-                // Two generations of one key are left behind by a crash between storing one and removing the other.
-                superseded.push(other);
-            }
-            restored.pins.extend(pin.map(|pin| (object.number(), pin)));
-            restored.objects.push((object, groups));
-        }
-        for object in superseded {
-            object.ask_removal();
-        }
-        let keeper =
-            Keeper::new(Arc::clone(&volume), Arc::clone(&self.catalogue), messages, restored, &self.policy);
         let name = format!("store-{}", self.volumes.len());
-        self.keepers.lock().push(std::thread::Builder::new().name(name).spawn(move || keeper.run())?);
-        self.volumes.push(volume);
+        let (mount, keeper) = Mount::start(options, &self.policy, &self.catalogue, name)?;
+        self.keepers.lock().push(keeper);
+        self.volumes.push(mount);
         Ok(())
+    }
+
+    /// The volumes that are open, failing ones among them.
+    pub(crate) fn open_volumes(&self) -> impl Iterator<Item = Arc<Volume>> {
+        self.volumes.iter().filter_map(|mount| mount.volume())
     }
 
     /// The current generation of a content.
@@ -177,24 +184,57 @@ impl Store {
         if key.len() > MAX_KEY || attributes.len() > MAX_ATTRIBUTES {
             return Err(StoreError::Unsuitable("its key or its attributes are too long"));
         }
-        let healthy = self.volumes.iter().filter(|volume| volume.is_healthy());
-        let volume = healthy.max_by_key(|volume| volume.free_share()).ok_or(StoreError::NoVolume)?;
+        let previous = self.catalogue.get(hash(key));
         let record = ObjectRecord {
             key: key.to_owned(),
             class,
             length,
-            created: seconds_now(),
+            created: after(previous.as_deref()),
             attributes: attributes.to_vec(),
         };
-        let now = record.created;
-        let pin = self.policy.pin_of(key, class, now);
-        let number = volume.next_number();
-        let object =
-            Arc::new(Object::new(Arc::clone(volume), number, hash(key), &record, now, pin.is_some()));
-        volume.tell(Message::Created { object: Arc::clone(&object), record, pin });
+        let object = self.make(record)?;
         if let Some(previous) = self.catalogue.put(&object) {
             previous.ask_removal();
         }
+        Ok(object)
+    }
+
+    /// A new object for the same generation of a content as an older one, whose volume fails: on one that works, without
+    /// pieces. It takes the place of the older one, which goes once its volume works again. Not during a purge.
+    pub fn move_away(
+        &self,
+        old: &Arc<Object>,
+        key: &str,
+        attributes: &[u8],
+    ) -> Result<Arc<Object>, StoreError> {
+        let purges = self.purges.read();
+        if *purges > 0 {
+            return Err(StoreError::Unsuitable("a purge is under way"));
+        }
+        let record = ObjectRecord {
+            key: key.to_owned(),
+            class: old.class(),
+            length: old.length(),
+            created: after(Some(old)),
+            attributes: attributes.to_vec(),
+        };
+        let object = self.make(record)?;
+        if !self.catalogue.replace(old, &object) {
+            object.ask_removal();
+            return Err(StoreError::Unsuitable("it was replaced"));
+        }
+        old.ask_removal();
+        Ok(object)
+    }
+
+    fn make(&self, record: ObjectRecord) -> Result<Arc<Object>, StoreError> {
+        let healthy = self.open_volumes().filter(|volume| volume.is_healthy());
+        let volume = healthy.max_by_key(|volume| volume.free_share()).ok_or(StoreError::NoVolume)?;
+        let (key, number, now) = (hash(&record.key), volume.next_number(), seconds_now());
+        let pin = self.policy.pin_of(&record.key, record.class, now);
+        let object = Object::new(Arc::clone(&volume), number, key, &record, now, pin.is_some());
+        let object = Arc::new(object);
+        volume.tell(Message::Created { object: Arc::clone(&object), record, pin });
         Ok(object)
     }
 
@@ -210,7 +250,7 @@ impl Store {
     pub fn classes(&self) -> Vec<ClassUsage> {
         let mut classes: Vec<ClassUsage> =
             (0..=u8::MAX).map(|class| ClassUsage { class, objects: 0, bytes: 0 }).collect();
-        for volume in &self.volumes {
+        for volume in self.open_volumes() {
             for (sum, usage) in classes.iter_mut().zip(volume.tally().classes()) {
                 sum.objects += usage.objects;
                 sum.bytes += usage.bytes;
@@ -229,17 +269,13 @@ impl Store {
     /// Path, health and usage of each volume.
     #[must_use]
     pub fn volumes(&self) -> Vec<(PathBuf, Health, Usage)> {
-        self.volumes
-            .iter()
-            .map(|volume| (volume.path().to_owned(), volume.health(), volume.usage()))
-            .collect()
+        self.volumes.iter().map(|mount| mount.report()).collect()
     }
 
     /// Returns once everything that was committed before is on disk, or its volume has failed. Blocks.
     pub fn flush(&self) {
         let answers: Vec<_> = self
-            .volumes
-            .iter()
+            .open_volumes()
             .filter(|volume| volume.is_healthy())
             .map(|volume| {
                 let (answer, answered) = mpsc::sync_channel(1);
@@ -259,23 +295,24 @@ impl Store {
 
     /// Removes data files that no index names, and gives back bytes in the others that no index counts: what a crash left
     /// behind. Until then a volume may hold more than its limit. Gives the number of files removed. Blocks while the folders
-    /// are listed.
+    /// are listed. On a volume that fails this is done as soon as it works.
     pub fn remove_orphans(&self) -> io::Result<usize> {
+        // Of a volume that is being opened not all objects are known yet; it looks for what was left by itself.
         self.volumes
             .iter()
+            .filter_map(|mount| mount.loaded_volume().ok())
             .map(|volume| {
-                let objects: HashMap<u64, Arc<Object>> = self
+                if !volume.is_healthy() {
+                    volume.note_leftovers();
+                    return Ok(0);
+                }
+                let objects: BTreeMap<u64, Arc<Object>> = self
                     .objects()
                     .into_iter()
-                    .filter(|object| object.is_on(volume))
+                    .filter(|object| object.is_on(&volume))
                     .map(|object| (object.number(), object))
                     .collect();
-                for object in objects.values() {
-                    if let Err(error) = object.give_back_leftovers() {
-                        tracing::warn!(%error, object = object.number(), "unable to give back what a crash left");
-                    }
-                }
-                volume.remove_orphans(|number| objects.contains_key(&number))
+                volume.remove_leftovers(&objects)
             })
             .sum()
     }
@@ -285,20 +322,20 @@ impl Store {
     /// Whether any volume takes pieces.
     #[must_use]
     pub fn takes_pieces(&self) -> bool {
-        self.volumes.iter().any(|volume| volume.is_healthy())
+        self.open_volumes().any(|volume| volume.is_healthy())
     }
 
     /// Makes everything durable and gives the volumes free; after this nothing can be stored. Blocks.
     pub fn close(&self) {
         self.end_keepers();
-        for volume in &self.volumes {
+        for volume in self.open_volumes() {
             volume.close_index();
         }
     }
 
     fn end_keepers(&self) {
-        for volume in &self.volumes {
-            volume.tell(Message::Stop);
+        for mount in &self.volumes {
+            mount.end();
         }
         for keeper in self.keepers.lock().drain(..) {
             if keeper.join().is_err() {
@@ -312,6 +349,11 @@ impl Drop for Store {
     fn drop(&mut self) {
         self.end_keepers();
     }
+}
+
+/// Seconds since 1970, but after the creation of an object of the same key: of two the younger one counts.
+fn after(previous: Option<&Object>) -> u64 {
+    previous.map_or(0, |previous| previous.created().saturating_add(1)).max(seconds_now())
 }
 
 pub(crate) fn hash(key: &str) -> u128 {

@@ -7,31 +7,34 @@
 //! Data files are opened below a descriptor of the folder that is kept from the start, so that a volume that was unmounted
 //! under us is never mistaken for the folder that shows in its place.
 
+mod place;
+mod probe;
+
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::Sender;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use parking_lot::{Condvar, Mutex, RwLock};
 use rustix::fd::OwnedFd;
-use rustix::fs::{
-    AtFlags, Mode, OFlags, Stat, fstat, fstatvfs, fsync, mkdirat, open, openat, stat, unlinkat,
-};
+use rustix::fs::{AtFlags, Mode, OFlags, fstat, fstatvfs, fsync, mkdirat, openat, unlinkat};
 use rustix::io::Errno;
 
 use crate::budget::Budget;
 use crate::index::{self, Change, Index, Indexed, Loaded, ObjectRecord, PieceRecord};
 use crate::keeper::Message;
-use crate::object::FillError;
+use crate::object::{FillError, Object};
 use crate::tally::Tally;
 use crate::{GROUP_PIECES, disk_bytes};
 
+pub(crate) use place::{Identity, OpenError, identity, is_volume};
+
 const INDEX: &str = "index.redb";
 const DATA: &str = "data";
-/// Where a data file would be, so that what hinders these hinders the probe.
-const PROBE: &str = "data/00/.probe";
 
 /// Whether a volume takes pieces.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -64,16 +67,24 @@ pub struct Usage {
 pub(crate) struct Volume {
     path: PathBuf,
     folder: OwnedFd,
-    /// Device and inode of the folder.
-    identity: (u64, u64),
+    identity: Identity,
     min_free: u64,
     budget: Budget,
     tally: Tally,
     index: RwLock<Option<Index>>,
+    /// The index refused something: it is to be opened anew, because a database that saw an error refuses everything.
+    index_failed: AtomicBool,
     health: Mutex<Health>,
     healthy: AtomicBool,
+    /// Another one is opened in its place; it is never used again.
+    gone: AtomicBool,
+    /// What a crash left behind is still to be removed, once it works.
+    has_leftovers: AtomicBool,
+    /// One try of the disk at a time.
+    trying: Mutex<()>,
     opened: AtomicUsize,
     evicted: AtomicU64,
+    /// 0 = its index could not be written yet.
     next: AtomicU64,
     messages: Sender<Message>,
     /// Told whenever space comes back.
@@ -89,32 +100,38 @@ pub(crate) struct Opened {
 
 impl Volume {
     /// Opens or makes the store in a folder that exists. An index that is broken beyond repair is set aside, and the volume
-    /// starts empty.
+    /// starts empty. Where the disk takes no writes, what it holds is read, and the volume has failed from the start.
     pub(crate) fn open(
         path: &Path,
         limit: u64,
         min_free: u64,
         messages: Sender<Message>,
-    ) -> io::Result<Opened> {
-        let folder = open(path, OFlags::DIRECTORY | OFlags::CLOEXEC | OFlags::RDONLY, Mode::empty())?;
-        let identity = identity(&fstat(&folder)?);
-        make_folders(&folder)?;
-        let (index, loaded) = open_index(path)?;
-        // The name of the index has to survive as well, and what was set aside must not come back. Each time, because a name
-        // that is there may be an earlier run's that was never synced.
-        fsync(&folder)?;
-        let epoch = index.next_epoch().map_err(io::Error::other)?;
+    ) -> Result<Opened, OpenError> {
+        let folder = place::open_folder(path)?;
+        let status = fstat(&folder).map_err(|error| OpenError::Failing(error.into()))?;
+        let (index, loaded, epoch, failure) = match open_for_writing(path, &folder) {
+            Ok((index, loaded, epoch)) => (index, loaded, epoch, None),
+            Err(error) if is_taken(&error) => return Err(OpenError::Mistake(error)),
+            Err(error) => match open_frozen(path) {
+                Ok((index, loaded)) => (index, loaded, 0, Some(error)),
+                Err(_) => return Err(OpenError::Failing(error)),
+            },
+        };
         let used = loaded.iter().map(loaded_bytes).sum();
         let volume = Self {
             path: path.to_owned(),
             folder,
-            identity,
+            identity: (status.st_dev, status.st_ino),
             min_free,
             budget: Budget::new(limit, used, 0),
             tally: Tally::default(),
             index: RwLock::new(Some(index)),
+            index_failed: AtomicBool::new(false),
             health: Mutex::new(Health::Healthy),
             healthy: AtomicBool::new(true),
+            gone: AtomicBool::new(false),
+            has_leftovers: AtomicBool::new(failure.is_some()),
+            trying: Mutex::new(()),
             opened: AtomicUsize::new(0),
             evicted: AtomicU64::new(0),
             next: AtomicU64::new(epoch << 40),
@@ -122,6 +139,9 @@ impl Volume {
             released: (Mutex::new(()), Condvar::new()),
         };
         volume.measure_index();
+        if let Some(error) = failure {
+            volume.fail(&error);
+        }
         Ok(Opened { volume, loaded })
     }
 
@@ -132,6 +152,11 @@ impl Volume {
     pub(crate) fn tell(&self, message: Message) {
         // The keeper ends after everybody else; a message after that has nothing left to change.
         let _ = self.messages.send(message);
+    }
+
+    /// The numbers of this run lie in it.
+    pub(crate) fn epoch(&self) -> u64 {
+        self.next.load(Ordering::Relaxed) >> 40
     }
 
     /// A number that no object of this volume ever had.
@@ -222,6 +247,11 @@ impl Volume {
         self.tally.pinned() > self.budget.piece_limit() / 2
     }
 
+    /// Evictions are counted on when a volume is opened anew.
+    pub(crate) fn set_evicted(&self, bytes: u64) {
+        self.evicted.store(bytes, Ordering::Relaxed);
+    }
+
     pub(crate) fn count_eviction(&self, bytes: u64, _last_used: u64) {
         self.evicted.fetch_add(bytes, Ordering::Relaxed);
     }
@@ -286,32 +316,55 @@ impl Volume {
         Ok(removed)
     }
 
+    /// As [`crate::Store::remove_orphans`], for one volume with these objects.
+    pub(crate) fn remove_leftovers(&self, objects: &BTreeMap<u64, Arc<Object>>) -> io::Result<usize> {
+        for object in objects.values() {
+            if let Err(error) = object.give_back_leftovers() {
+                tracing::warn!(%error, object = object.number(), "unable to give back what a crash left");
+            }
+        }
+        self.remove_orphans(|number| objects.contains_key(&number))
+    }
+
     // --- index ---
 
     pub(crate) fn apply(&self, changes: &[Change]) -> io::Result<()> {
-        let index = self.index.read();
-        let index = index.as_ref().ok_or_else(|| io::Error::other("the index is closed"))?;
-        index.apply(changes).map_err(io::Error::other)?;
+        self.with_index(|index| index.apply(changes))?;
         self.measure_index();
         Ok(())
     }
 
-    pub(crate) fn record(&self, number: u64) -> index::Result<Option<ObjectRecord>> {
-        self.index.read().as_ref().map_or(Ok(None), |index| index.record(number))
+    pub(crate) fn record(&self, number: u64) -> io::Result<Option<ObjectRecord>> {
+        self.with_index(|index| index.record(number)).inspect_err(|error| self.fail_unless_closed(error))
     }
 
     /// Keys, classes and numbers of up to `most` objects in the index whose numbers are above `after`, by number.
     pub(crate) fn keys_after(&self, after: Option<u64>, most: usize) -> io::Result<Vec<Indexed>> {
         // The lock is held for one batch only, so that whoever replaces the index does not wait for a whole list.
-        let index = self.index.read();
-        let index = index.as_ref().ok_or_else(|| io::Error::other("the index is closed"))?;
-        index.keys_after(after, most).map_err(io::Error::other)
+        let found = self.with_index(|index| index.keys_after(after, most));
+        found.inspect_err(|error| self.fail_unless_closed(error))
     }
 
-    pub(crate) fn piece_record(&self, number: u64, piece: usize) -> index::Result<Option<PieceRecord>> {
+    pub(crate) fn piece_record(&self, number: u64, piece: usize) -> io::Result<Option<PieceRecord>> {
         let group = u32::try_from(piece / GROUP_PIECES).unwrap_or(u32::MAX);
-        let found = self.index.read().as_ref().map(|index| index.group(number, group)).transpose()?;
-        Ok(found.and_then(|group| group.get(piece % GROUP_PIECES)))
+        let found = self.with_index(|index| index.group(number, group));
+        let group = found.inspect_err(|error| self.fail_unless_closed(error))?;
+        Ok(group.get(piece % GROUP_PIECES))
+    }
+
+    fn with_index<T>(&self, work: impl FnOnce(&Index) -> index::Result<T>) -> io::Result<T> {
+        let index = self.index.read();
+        let index = index.as_ref().ok_or_else(|| io::Error::from(io::ErrorKind::NotConnected))?;
+        work(index).map_err(|error| {
+            self.index_failed.store(true, Ordering::Release);
+            io::Error::other(error)
+        })
+    }
+
+    fn fail_unless_closed(&self, error: &io::Error) {
+        if error.kind() != io::ErrorKind::NotConnected {
+            self.fail(error);
+        }
     }
 
     /// Gives the index file free for another process or another store.
@@ -341,7 +394,7 @@ impl Volume {
 
     /// A write failed. A full file system is no failure of the volume; everything else is.
     pub(crate) fn failed_write(&self, error: io::Error) -> FillError {
-        if matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) {
+        if is_full(&error) {
             self.tell(Message::Pressure);
             return FillError::Full;
         }
@@ -359,46 +412,24 @@ impl Volume {
         self.healthy.store(false, Ordering::Release);
     }
 
-    /// Tries whether a failed volume works again: same file system, a file can be written and synced, the index opens.
-    pub(crate) fn probe(&self) {
-        match self.try_again() {
-            Ok(()) => {
-                tracing::info!(volume = %self.path.display(), "volume works again");
-                *self.health.lock() = Health::Healthy;
-                self.healthy.store(true, Ordering::Release);
-            }
-            Err(error) => *self.health.lock() = Health::Failed(error.to_string()),
-        }
+    /// Whether it is never used again, because another one is opened in its place.
+    pub(crate) fn is_gone(&self) -> bool {
+        self.gone.load(Ordering::Acquire)
     }
 
-    /// Fails a volume whose folder is not in its place any more. Without this nobody would notice: what was opened before
-    /// still works on a file system that was unmounted under us, and is gone with this process.
-    pub(crate) fn check_place(&self) {
-        if let Err(error) = self.is_in_place() {
-            self.fail(&error);
-        }
+    /// Notes that what a crash left behind could not be looked for, or is to be looked for at once.
+    pub(crate) fn note_leftovers(&self) {
+        self.has_leftovers.store(true, Ordering::Release);
     }
 
-    fn is_in_place(&self) -> io::Result<()> {
-        if identity(&stat(&self.path)?) == self.identity {
-            return Ok(());
-        }
-        Err(io::Error::other("another file system or folder is in the volume's place: restart the pod"))
+    /// Whether what a crash left behind is to be removed now.
+    pub(crate) fn take_leftovers(&self) -> bool {
+        self.is_healthy() && self.has_leftovers.swap(false, Ordering::AcqRel)
     }
+}
 
-    fn try_again(&self) -> io::Result<()> {
-        self.is_in_place()?;
-        let flags = OFlags::RDWR | OFlags::CREATE | OFlags::TRUNC | OFlags::CLOEXEC;
-        let file: File = openat(&self.folder, PROBE, flags, Mode::RUSR | Mode::WUSR)?.into();
-        io::Write::write_all(&mut &file, &[0; 4096])?;
-        file.sync_all()?;
-        unlinkat(&self.folder, PROBE, AtFlags::empty())?;
-        // A database that saw an error takes no more writes; a new handle repairs it.
-        let mut index = self.index.write();
-        *index = None;
-        *index = Some(Index::open(&self.path.join(INDEX)).map_err(io::Error::other)?);
-        Ok(fsync(&self.folder)?)
-    }
+fn is_full(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }
 
 /// Seconds since 1970.
@@ -424,10 +455,6 @@ fn loaded_bytes(object: &Loaded) -> u64 {
         .sum()
 }
 
-fn identity(status: &Stat) -> (u64, u64) {
-    (status.st_dev, status.st_ino)
-}
-
 fn data_path(number: u64) -> String {
     format!("{}/{number:016x}", shard_path(number))
 }
@@ -446,6 +473,29 @@ fn make_folders(folder: &OwnedFd) -> io::Result<()> {
     // A data file is found after a power cut only if every folder above it is.
     let flags = OFlags::DIRECTORY | OFlags::RDONLY | OFlags::CLOEXEC;
     Ok(fsync(openat(folder, DATA, flags, Mode::empty())?)?)
+}
+
+fn open_for_writing(path: &Path, folder: &OwnedFd) -> io::Result<(Index, Vec<Loaded>, u64)> {
+    make_folders(folder)?;
+    let (index, loaded) = open_index(path)?;
+    // The name of the index has to survive as well, and what was set aside must not come back. Each time, because a name
+    // that is there may be an earlier run's that was never synced.
+    fsync(folder)?;
+    let epoch = index.next_epoch().map_err(io::Error::other)?;
+    Ok((index, loaded, epoch))
+}
+
+fn open_frozen(path: &Path) -> index::Result<(Index, Vec<Loaded>)> {
+    let index = Index::open_frozen(&path.join(INDEX))?;
+    let mut loaded = Vec::new();
+    index.load(|object| loaded.push(object))?;
+    Ok((index, loaded))
+}
+
+/// Whether an error of [`open_for_writing`] says that another store has the index.
+fn is_taken(error: &io::Error) -> bool {
+    let cause = error.get_ref().and_then(|cause| cause.downcast_ref::<Box<redb::Error>>());
+    cause.is_some_and(|cause| index::is_taken(cause))
 }
 
 /// The index and what it holds. One that is broken is set aside and the volume starts empty; one that can't be read for another

@@ -7,6 +7,10 @@ use crate::index::Change;
 impl Keeper {
     /// Takes victims out of sight until every class is within its share and the volume is below its high-water mark.
     pub(super) fn evict(&mut self) {
+        if !self.volume.accepts_commits() {
+            // Nothing could be given back, and what is there may still be read.
+            return;
+        }
         let mut skipped = Vec::new();
         self.evict_by_share(&mut skipped);
         self.evict_by_need(&mut skipped);

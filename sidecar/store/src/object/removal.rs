@@ -53,7 +53,7 @@ impl Object {
     pub(crate) fn punch(&self, pieces: &[usize]) -> io::Result<Vec<usize>> {
         let inner = self.inner.lock();
         let raw;
-        let file: &File = if let Some(data) = &inner.file {
+        let file: &File = if let Some(data) = inner.file.as_ref().filter(|_| !inner.is_read_only) {
             data.file()
         } else {
             raw = self.volume.open_data(self.number)?;
@@ -94,7 +94,7 @@ impl Object {
         }
         let was_open = inner.file.is_some();
         let data = self.open_file(&mut inner)?;
-        let has_leftovers = data.file().metadata()?.blocks() * 512 > self.disk_bytes();
+        let has_leftovers = !inner.is_read_only && data.file().metadata()?.blocks() * 512 > self.disk_bytes();
         if has_leftovers {
             // What a removal has not finished is the keeper's: the index may still name it.
             let closing = |piece: usize| self.groups[piece / GROUP_PIECES].closing.load(Ordering::Acquire);
