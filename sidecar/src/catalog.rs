@@ -8,6 +8,7 @@
 mod answer;
 mod fetch;
 mod fill;
+mod known;
 mod memory;
 mod object;
 mod opening;
@@ -353,13 +354,19 @@ impl Catalog {
 
     /// Stores a complete piece; waits a moment for room.
     async fn keep(&self, object: &Arc<Object>, piece: PieceIndex, fill: &Arc<Fill>) -> Result<(), FillError> {
-        let Some(stored) = object.stored().cloned() else { return Err(FillError::Unhealthy) };
         let chunks = fill.chunks();
         if object.is_small() {
             object.keep_small(Bytes::from(chunks.concat()));
         }
         let number = object::index(piece);
+        let Some(mut stored) = self.place(object) else { return Err(FillError::Unhealthy) };
         let mut outcome = self.write(&stored, number, &chunks).await;
+        if matches!(outcome, Err(FillError::Unhealthy | FillError::Io(_)))
+            && let Some(other) = self.place(object).filter(|other| !Arc::ptr_eq(other, &stored))
+        {
+            stored = other;
+            outcome = self.write(&stored, number, &chunks).await;
+        }
         if matches!(outcome, Err(FillError::Full)) {
             let waiting = stored.clone();
             let room = tokio::task::spawn_blocking(move || waiting.wait_for_room(number, ROOM_PATIENCE));
@@ -440,7 +447,6 @@ impl Catalog {
                     self.shared.counters.pieces_rejected.fetch_add(1, Ordering::Relaxed);
                 }
                 tracing::warn!(object = %object.key(), piece = piece.number(), %error, "a stored piece can't be read");
-                stored.drop_piece(number);
                 return None;
             }
         }

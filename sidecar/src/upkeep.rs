@@ -85,6 +85,10 @@ impl Upkeep {
             for object in self.store.objects() {
                 for piece in (0..object.pieces()).filter(|piece| object.has(*piece)) {
                     pace.tick().await;
+                    if !object.takes_pieces() {
+                        // Nothing could be mended while its volume fails.
+                        break;
+                    }
                     self.check(&object, piece).await;
                 }
             }

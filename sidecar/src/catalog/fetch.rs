@@ -10,6 +10,7 @@ use http::{HeaderMap, HeaderValue, StatusCode, header};
 use super::{
     Catalog, Fill, Freshly, Object, OpenError, Opened,
     answer::{Clock, Meaning, head, is_shared, understand},
+    known::Known,
     now_seconds,
     object::ObjectHead,
     opening::Kept,
@@ -102,7 +103,12 @@ impl Catalog {
             }
             return Err(OpenError::NotShared);
         }
-        let object = self.admit(kept, answer.head.clone(), known.as_ref());
+        // What could not be read before may be readable by now.
+        let current = match &known {
+            Some(known) => Known::Object(known.clone()),
+            None => self.known(kept.key).await,
+        };
+        let object = self.admit(kept, answer.head.clone(), &current);
         let is_the_same = known.is_some_and(|known| Arc::ptr_eq(&known, &object));
         let freshly = if is_the_same { Freshly::Validated } else { Freshly::NotAsked };
         let opened = |object, first| Opened { object, first, collapsed: false, freshly };

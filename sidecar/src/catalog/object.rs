@@ -11,7 +11,7 @@ use std::{
 use bytes::Bytes;
 use connected_cache_core::{ByteRange, Freshness, Generation, ObjectKey, PieceIndex, PieceLayout};
 use http::{HeaderName, HeaderValue};
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RwLock};
 use serde::{Deserialize, Serialize};
 
 /// Objects of at most so many bytes are kept in memory while they are used: no file access for a reply of one packet or few.
@@ -38,8 +38,8 @@ pub(crate) struct Object {
     class: u8,
     generation: Generation,
     head: Mutex<Arc<ObjectHead>>,
-    /// `None` = nothing of it can be kept: it is empty, or no volume takes writes.
-    stored: Option<Arc<connected_cache_store::Object>>,
+    /// `None` = nothing of it can be kept: it is empty, or no volume takes writes. Another one once it was moved.
+    stored: RwLock<Option<Arc<connected_cache_store::Object>>>,
     small: OnceLock<Bytes>,
     /// When its origin was last asked about it and stayed silent, in seconds since 1970; 0 = never.
     silent_at: AtomicU64,
@@ -114,7 +114,7 @@ impl Object {
             class,
             generation,
             head: Mutex::new(Arc::new(head)),
-            stored,
+            stored: RwLock::new(stored),
             small: OnceLock::new(),
             silent_at: AtomicU64::new(0),
         }
@@ -154,7 +154,7 @@ impl Object {
             head.encode()
         };
         self.silent_at.store(0, Ordering::Relaxed);
-        if let Some(stored) = &self.stored {
+        if let Some(stored) = self.stored() {
             stored.set_attributes(encoded);
         }
     }
@@ -174,23 +174,38 @@ impl Object {
     }
 
     /// Its place in the store.
-    pub(super) const fn stored(&self) -> Option<&Arc<connected_cache_store::Object>> {
-        self.stored.as_ref()
+    pub(super) fn stored(&self) -> Option<Arc<connected_cache_store::Object>> {
+        self.stored.read().clone()
+    }
+
+    /// Takes another place in the store, unless somebody else has moved it meanwhile. Gives where it is now.
+    pub(super) fn move_from(
+        &self,
+        old: &Arc<connected_cache_store::Object>,
+        create: impl FnOnce(&[u8]) -> Option<Arc<connected_cache_store::Object>>,
+    ) -> Option<Arc<connected_cache_store::Object>> {
+        let mut stored = self.stored.write();
+        if stored.as_ref().is_some_and(|stored| Arc::ptr_eq(stored, old))
+            && let Some(created) = create(&self.head().encode())
+        {
+            *stored = Some(created);
+        }
+        stored.clone()
     }
 
     /// Whether it can still grow and be served: not removed, replaced or evicted as a whole.
     pub(super) fn is_removed(&self) -> bool {
-        self.stored.as_ref().is_some_and(|stored| stored.is_removed())
+        self.stored.read().as_ref().is_some_and(|stored| stored.is_removed())
     }
 
     /// Whether the piece is stored.
     pub(crate) fn has(&self, piece: PieceIndex) -> bool {
-        self.stored.as_ref().is_some_and(|stored| stored.has(index(piece)))
+        self.stored.read().as_ref().is_some_and(|stored| stored.has(index(piece)))
     }
 
     /// Notes that a stored piece was asked for again: what nobody asks for again is evicted first.
     pub(crate) fn touch(&self, piece: PieceIndex) {
-        if let Some(stored) = &self.stored {
+        if let Some(stored) = self.stored.read().as_ref() {
             stored.touch(index(piece), now_seconds());
         }
     }
@@ -202,8 +217,11 @@ impl Object {
         else {
             return (0, 0);
         };
-        let stored =
-            self.stored.as_ref().map_or(0, |stored| stored.committed_within(index(first), index(last)));
+        let stored = self
+            .stored
+            .read()
+            .as_ref()
+            .map_or(0, |stored| stored.committed_within(index(first), index(last)));
         (stored as u64, last.number() - first.number() + 1)
     }
 

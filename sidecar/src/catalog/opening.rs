@@ -11,7 +11,7 @@ use futures::{
 };
 use parking_lot::{Mutex, MutexGuard};
 
-use super::{Catalog, Freshly, Object, ObjectHead, OpenError, OpenRequest, Opened, now_seconds};
+use super::{Catalog, Freshly, Object, OpenError, OpenRequest, Opened, now_seconds};
 use crate::upstream::UpstreamError;
 
 type Opening = Shared<BoxFuture<'static, Result<Opened, OpenError>>>;
@@ -34,7 +34,7 @@ struct Entry {
 pub(super) struct Ticket(Arc<Mutex<Validity>>);
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-enum Validity {
+pub(super) enum Validity {
     #[default]
     Valid,
     Purged,
@@ -42,7 +42,7 @@ enum Validity {
 
 impl Ticket {
     /// `None` = a purge came meanwhile.
-    fn hold(&self) -> Option<MutexGuard<'_, Validity>> {
+    pub(super) fn hold(&self) -> Option<MutexGuard<'_, Validity>> {
         Some(self.0.lock()).filter(|validity| **validity == Validity::Valid)
     }
 }
@@ -93,7 +93,8 @@ impl Catalog {
         if self.shared.passing.holds(request.key) {
             return Err(OpenError::NotShared);
         }
-        let Some(object) = self.known(request.key).await else {
+        let known = self.known(request.key).await;
+        let Some(object) = known.object() else {
             return self.open_by_fetch(request, None).await;
         };
         let as_it_is = |freshly| Opened { object: object.clone(), first: None, collapsed: false, freshly };
@@ -104,21 +105,21 @@ impl Catalog {
             Use::Fresh => Ok(as_it_is(Freshly::NotAsked)),
             Use::StaleWhileRevalidate => {
                 // Runs by itself; whoever comes meanwhile joins it or takes the stale one too.
-                drop(self.opening(request, Some(&object)));
+                drop(self.opening(request, Some(object)));
                 Ok(as_it_is(stale))
             }
             Use::Revalidate { if_error: true } if object.was_silent(now) => {
-                drop(self.opening(request, Some(&object)));
+                drop(self.opening(request, Some(object)));
                 Ok(as_it_is(stale))
             }
-            Use::Revalidate { if_error: true } => match self.validate_in_time(request, &object).await {
+            Use::Revalidate { if_error: true } => match self.validate_in_time(request, object).await {
                 Err(OpenError::Upstream(error)) if error.says_nothing_of(request.target) => {
                     tracing::info!(object = %object.key(), %error, "the origin fails, a stale object is used");
                     Ok(as_it_is(stale))
                 }
                 other => other,
             },
-            Use::Revalidate { if_error: false } => self.open_by_fetch(request, Some(&object)).await,
+            Use::Revalidate { if_error: false } => self.open_by_fetch(request, Some(object)).await,
         }
     }
 
@@ -188,72 +189,6 @@ impl Catalog {
             task.await.ok().flatten().unwrap_or_else(interrupted)
         };
         flattened.boxed().shared()
-    }
-
-    /// The current generation of a key, from memory or from the store.
-    async fn known(&self, key: &ObjectKey) -> Option<Arc<Object>> {
-        if let Some(object) = self.shared.objects.get(key) {
-            // One that no volume took is asked for again once a volume may.
-            let can_be_stored = object.stored().is_some()
-                || object.generation().content_length_bytes == 0
-                || !self.shared.store.takes_pieces();
-            if !object.is_removed() && can_be_stored {
-                return Some(object);
-            }
-            self.shared.objects.remove(key);
-        }
-        let stored = self.shared.store.get(key.as_str())?;
-        let reading = stored.clone();
-        let record = tokio::task::spawn_blocking(move || reading.record()).await;
-        let head = record.ok()?.ok()??;
-        let Some(head) = ObjectHead::decode(&head.attributes, stored.length()) else {
-            self.shared.store.remove(&stored);
-            return None;
-        };
-        let object = Arc::new(Object::new(key.clone(), stored.class(), head, Some(stored)));
-        self.shared.objects.insert(key.clone(), object.clone());
-        Some(object)
-    }
-
-    /// Makes this head the current generation of its key. An object that agrees with it stays as it is; one that does not goes
-    /// with its pieces, because bytes of two generations are never mixed.
-    pub(super) fn admit(&self, kept: Kept<'_>, head: ObjectHead, known: Option<&Arc<Object>>) -> Arc<Object> {
-        if let Some(known) = known.filter(|known| !known.is_removed())
-            && known.generation().agrees_with(&head.generation)
-        {
-            known.refresh(head.freshness, head.headers);
-            return known.clone();
-        }
-        let Kept { key, class, ticket } = kept;
-        let length = head.generation.content_length_bytes;
-        let encoded = head.encode();
-        let Some(_held) = ticket.hold() else {
-            // For those who wait, and nobody else.
-            return Arc::new(Object::new(key.clone(), class.number(), head, None));
-        };
-        let stored = match self.shared.store.create(key.as_str(), class.number(), length, &encoded) {
-            Ok(stored) => Some(stored),
-            Err(error) => {
-                tracing::debug!(object = %key, %error, "an object can't be kept");
-                if let Some(old) = self.shared.store.get(key.as_str()) {
-                    self.shared.store.remove(&old);
-                }
-                None
-            }
-        };
-        let object = Arc::new(Object::new(key.clone(), class.number(), head, stored));
-        self.shared.objects.insert(key.clone(), object.clone());
-        object
-    }
-
-    /// Forgets an object, if it still is the current one of its key.
-    pub(super) fn forget(&self, object: &Arc<Object>) {
-        if self.shared.objects.get(object.key()).is_some_and(|current| Arc::ptr_eq(&current, object)) {
-            self.shared.objects.remove(object.key());
-        }
-        if let Some(stored) = object.stored() {
-            self.shared.store.remove(stored);
-        }
     }
 }
 

@@ -64,6 +64,21 @@ impl Place {
         self.disk.detach().unwrap();
         self.disk = Self::mount(&self.folder);
     }
+
+    /// Data files as they lie below the disk.
+    pub(crate) fn data_files(&self) -> Vec<PathBuf> {
+        let of = |folder: PathBuf| std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+        let shards = of(self.folder.path().join("backing/data"));
+        shards.flat_map(of).filter(|file| file.file_name().unwrap() != ".probe").collect()
+    }
+
+    /// An empty disk in the same place.
+    pub(crate) fn mount_another(&mut self) {
+        self.disk.detach().unwrap();
+        std::fs::rename(self.folder.path().join("backing"), self.folder.path().join("old")).unwrap();
+        std::fs::create_dir(self.folder.path().join("backing")).unwrap();
+        self.disk = Self::mount(&self.folder);
+    }
 }
 
 /// A running sidecar and everything around it.
@@ -95,7 +110,13 @@ impl Cache {
 
     /// Ends the sidecar and starts another one on the same volume.
     pub(crate) async fn restart(&mut self) {
+        self.restart_after(|_| {}).await;
+    }
+
+    /// As [`Self::restart`], with something that happens while none runs.
+    pub(crate) async fn restart_after(&mut self, meanwhile: impl FnOnce(&mut Config)) {
         self.sidecar.take().unwrap().shutdown().await;
+        meanwhile(&mut self.config);
         self.sidecar = Some(Sidecar::start(self.config.clone()).await.unwrap());
     }
 
@@ -181,6 +202,13 @@ impl Cache {
         let (_, summary) = self.admin("/summary").await;
         let summary: serde_json::Value = serde_json::from_str(&summary).unwrap();
         [ready.contains(&path), healthy == "0", summary["drives"][0]["failure"].is_string()]
+    }
+
+    /// The value of a metric without labels.
+    pub(crate) async fn metric(&self, name: &str) -> u64 {
+        let (_, metrics) = self.admin("/metrics").await;
+        let value = metrics.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        value.expect("no such metric").parse().unwrap()
     }
 
     /// What a failed test shows.

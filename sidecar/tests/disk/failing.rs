@@ -101,3 +101,86 @@ async fn a_disk_that_dies_in_the_middle_of_a_download_sends_no_wrong_byte_and_ne
     cache.download(0..3).await;
     recovers(&place, cache).await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs root and /dev/fuse"]
+async fn a_disk_that_fails_for_a_while_loses_nothing_of_what_it_holds() {
+    let Some((place, mut cache)) = started().await else { return };
+    // After a restart nothing is known to be right: the index is needed for each first read.
+    cache.restart().await;
+    let faults = Faults::none().failing_reads(Errno::IO).failing_writes(Errno::IO).failing_syncs(Errno::IO);
+    place.disk.set_faults(faults).unwrap();
+    place.disk.drop_caches().unwrap();
+    // New content makes the index fail a write, after which it refuses to be read.
+    cache.download(3..9).await;
+    cache.wait_until_said(true).await;
+    cache.download(0..3).await;
+    cache.download(0..3).await;
+    place.disk.set_faults(Faults::none()).unwrap();
+    cache.wait_until_said(false).await;
+    assert!(cache.comes_from_disk(0..3).await, "something that was stored had to be fetched again");
+    cache.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs root and /dev/fuse"]
+async fn a_read_only_volume_serves_what_was_not_read_since_the_start() {
+    let Some((place, mut cache)) = started().await else { return };
+    cache.restart().await;
+    place.disk.set_faults(Faults::read_only()).unwrap();
+    // The index fails a write and refuses to be read until it is opened anew, for reading only.
+    cache.download(3..9).await;
+    cache.wait_until_said(true).await;
+    crate::cache::eventually("what was stored is served", async || cache.comes_from_disk(0..3).await).await;
+    recovers(&place, cache).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs root and /dev/fuse"]
+async fn a_bad_sector_costs_its_piece_and_not_the_volume() {
+    let Some((place, mut cache)) = started().await else { return };
+    // In the third piece of every object, and beyond the end of the index.
+    let place_of_it = (2 << 20) + 6000;
+    assert!(cache.storage_bytes("index").await < place_of_it, "the index is hit, too");
+    cache
+        .restart_after(|config| {
+            config.storage.scrub_mib_per_second = 1024;
+            place.disk.set_faults(Faults::none().bad_place(place_of_it)).unwrap();
+            place.disk.drop_caches().unwrap();
+        })
+        .await;
+    crate::cache::eventually("the scrubber found the pieces", async || {
+        cache.metric("connectedcache_pieces_rejected_total").await >= 3
+    })
+    .await;
+    cache.wait_until_said(false).await;
+    assert_eq!(cache.metric("connectedcache_pieces_rejected_total").await, 3, "other pieces went as well");
+    place.disk.set_faults(Faults::none()).unwrap();
+    cache.wait_until_stored(0..3).await;
+    cache.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs root and /dev/fuse"]
+async fn what_a_failed_sync_lost_is_never_served() {
+    let Some((place, cache)) = started().await else { return };
+    let before = place.data_files();
+    place.disk.set_faults(Faults::none().failing_syncs(Errno::IO)).unwrap();
+    cache.download(3..9).await;
+    cache.wait_until_said(true).await;
+    // The disk never got what was written last, and the system has forgotten it.
+    let lost: Vec<_> = place.data_files().into_iter().filter(|file| !before.contains(file)).collect();
+    assert!(!lost.is_empty(), "nothing was written");
+    for file in lost {
+        let file = std::fs::File::options().write(true).open(file).unwrap();
+        let length = file.metadata().unwrap().len();
+        file.set_len(0).unwrap();
+        file.set_len(length).unwrap();
+    }
+    place.disk.drop_caches().unwrap();
+    cache.download(3..9).await;
+    place.disk.set_faults(Faults::none()).unwrap();
+    cache.wait_until_said(false).await;
+    cache.download(3..9).await;
+    recovers(&place, cache).await;
+}

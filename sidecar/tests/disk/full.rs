@@ -42,3 +42,27 @@ async fn a_disk_that_fills_up_costs_no_client_a_byte_and_takes_content_again_whe
     assert!(cache.comes_from_disk(last..OBJECTS).await, "what was stored after the disk had room is gone");
     cache.end().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs root and loop devices"]
+async fn a_disk_that_is_full_at_the_start_is_passed_by_until_it_has_room() {
+    if left_out(&LoopDisk::PROGRAMS) {
+        return;
+    }
+    let disk = LoopDisk::start(32 * MIB).unwrap();
+    let (volume, ballast) = (disk.path().join("volume"), disk.path().join("ballast"));
+    std::fs::create_dir(&volume).unwrap();
+    let mut file = std::fs::File::create(&ballast).unwrap();
+    while std::io::Write::write_all(&mut file, &[1; 4096]).is_ok() {}
+    drop(file);
+    let cache = Cache::start(&volume).await;
+    cache.wait_until_said(true).await;
+    cache.download(0..3).await;
+    std::fs::remove_file(&ballast).unwrap();
+    cache.wait_until_said(false).await;
+    cache.wait_until_stored(0..3).await;
+    let mut cache = cache;
+    cache.restart().await;
+    assert!(cache.comes_from_disk(0..3).await, "what was stored after the disk had room is gone");
+    cache.end().await;
+}

@@ -9,6 +9,8 @@ mod cache;
 
 mod failing;
 mod full;
+mod moved;
+mod start;
 mod vanished;
 
 connected_cache_faulty_disk::disk_process!();
