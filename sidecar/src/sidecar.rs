@@ -311,7 +311,7 @@ async fn server_of(
 
 async fn open_store(config: &Config) -> Result<Arc<Store>, StartError> {
     let volumes = settings::volumes(&config.storage);
-    let policy = settings::policy(&config.content)?;
+    let policy = settings::policy(config)?;
     let opened = tokio::task::spawn_blocking(move || Store::open_with(&volumes, policy)).await;
     let store = opened.map_err(|error| StartError::Interrupted { reason: error.to_string() })??;
     Ok(Arc::new(store))

@@ -38,6 +38,7 @@ pub const KEYS: &[Key] = &[
     list("storage.volumes", &["path", "limit"], true),
     now("storage.minFree"),
     now("storage.memory"),
+    now("storage.sync"),
     now("storage.scrubMibPerSecond"),
     list("content.extraOrigins", &["host", "class", "alias"], true),
     now("content.denyOrigins"),

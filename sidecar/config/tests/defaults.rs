@@ -23,6 +23,7 @@ fn documented() -> Vec<(&'static str, Value)> {
         ("storage.volumes", json!([{"path": "/cache/data", "limit": "100Gi"}])),
         ("storage.minFree", json!("2Gi")),
         ("storage.memory", json!(null)),
+        ("storage.sync", json!(true)),
         ("storage.scrubMibPerSecond", json!(8)),
         ("content.extraOrigins", json!([])),
         ("content.denyOrigins", json!([])),

@@ -74,6 +74,7 @@ fn config() -> impl Strategy<Value = Config> {
             config.storage.min_free = ByteSize::from_bytes(sizes.0);
             config.storage.memory = sizes.1.map(ByteSize::from_bytes);
             config.storage.scrub_mib_per_second = sizes.2;
+            config.storage.sync = sizes.2 % 2 == 0;
             config.storage.volumes = volumes;
             config.content.pins = origins.iter().map(pin_of).collect();
             config.content.classes = origins.iter().filter_map(share_of).collect();

@@ -9,7 +9,8 @@ use connected_cache_store::{Order, PinnedUntil, Pins, Policy};
 use super::class_of;
 
 /// What goes first, what may never take too much, and what stays.
-pub(crate) fn policy(content: &config::Content) -> Result<Policy, OriginPatternError> {
+pub(crate) fn policy(config: &config::Config) -> Result<Policy, OriginPatternError> {
+    let content = &config.content;
     let shares = shares(content).into_iter().map(|(class, percent)| (class.number(), percent));
     Ok(Policy {
         protected: content.eviction.protect.iter().map(|class| class_of(*class).number()).collect(),
@@ -19,6 +20,7 @@ pub(crate) fn policy(content: &config::Content) -> Result<Policy, OriginPatternE
         },
         shares: shares.collect(),
         pins: pins(&content.pins)?,
+        unsynced: !config.storage.sync,
     })
 }
 
@@ -73,7 +75,7 @@ mod tests {
             "content: {pins: [{host: '*.a.example', prefix: /f, until: '1970-01-01T00:00:09Z'}, {class: Xbox, until: '1960-01-01T00:00:00Z'}, {class: Xbox, host: b.a.example}]}",
         )
         .unwrap();
-        let pins = policy(&config.content).unwrap().pins.unwrap();
+        let pins = policy(&config).unwrap().pins.unwrap();
         let (xbox, other) = (ContentClass::Xbox.number(), ContentClass::Other.number());
         for (key, class, expected) in [
             ("b.a.example/f/1", other, Some(PinnedUntil::Second(9))),
@@ -85,6 +87,6 @@ mod tests {
         ] {
             assert_eq!(pins(key, class), expected, "{key} {class}");
         }
-        assert!(policy(&config::Content::default()).unwrap().pins.is_none());
+        assert!(policy(&config::Config::default()).unwrap().pins.is_none());
     }
 }

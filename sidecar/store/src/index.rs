@@ -366,8 +366,13 @@ impl Index {
 
     /// Applies changes as one transaction that is on disk when this returns.
     pub(crate) fn apply(&self, changes: &[Change]) -> Result<()> {
+        self.apply_as(changes, Durability::Immediate)
+    }
+
+    /// Applies changes as one transaction that is as durable as asked.
+    pub(crate) fn apply_as(&self, changes: &[Change], durability: Durability) -> Result<()> {
         let mut transaction = self.database.begin_write().map_err(error)?;
-        transaction.set_durability(Durability::Immediate).map_err(error)?;
+        transaction.set_durability(durability).map_err(error)?;
         {
             let mut objects = transaction.open_table(OBJECTS).map_err(error)?;
             let mut groups = transaction.open_table(GROUPS).map_err(error)?;

@@ -17,6 +17,7 @@ use std::time::{Duration, Instant};
 
 use connected_cache_sendfile::DataFile;
 use pins::PinBoard;
+use redb::Durability;
 pub(crate) use remains::Remains;
 
 use crate::GROUP_PIECES;
@@ -109,6 +110,8 @@ pub(crate) struct Keeper {
     records: BTreeMap<u64, ObjectRecord>,
     eviction: Eviction,
     shares: BTreeMap<u8, u8>,
+    /// Nothing is synced before the end.
+    unsynced: bool,
     pins: PinBoard,
     to_sync: Vec<Arc<DataFile>>,
     changes: Vec<Change>,
@@ -161,6 +164,7 @@ impl Keeper {
             records: BTreeMap::new(),
             eviction,
             shares: policy.shares.clone(),
+            unsynced: policy.unsynced,
             pins,
             to_sync: Vec::new(),
             changes: Vec::new(),
@@ -198,6 +202,7 @@ impl Keeper {
             self.write_times_of_use();
             if stop {
                 self.commit();
+                self.sync_at_last();
                 return None;
             }
         }
@@ -384,6 +389,12 @@ impl Keeper {
     }
 
     fn make_durable(&mut self) -> io::Result<()> {
+        if self.unsynced {
+            self.to_sync.clear();
+            self.volume.apply(&self.changes, Durability::None)?;
+            self.changes.clear();
+            return Ok(());
+        }
         if let Err(error) = self.to_sync.iter().try_for_each(|file| file.file().sync_data()) {
             self.give_up_pending();
             return Err(error);
@@ -396,10 +407,19 @@ impl Keeper {
             }
         }
         if !self.changes.is_empty() {
-            self.volume.apply(&self.changes)?;
+            self.volume.apply(&self.changes, Durability::Immediate)?;
             self.changes.clear();
         }
         Ok(())
+    }
+
+    /// What was left unsynced becomes durable once, so that a store that was closed is found again.
+    fn sync_at_last(&self) {
+        if self.unsynced
+            && let Err(error) = self.volume.apply(&[], Durability::Immediate)
+        {
+            tracing::warn!(%error, "what was stored without syncing is lost");
+        }
     }
 
     /// After a sync that failed the system may have dropped what it could not write, and a later one that succeeds says

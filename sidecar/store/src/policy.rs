@@ -42,6 +42,9 @@ pub struct Policy {
     /// else of a class that is above its share. A pin is not written down: with another policy after a restart
     /// it is as if it had never been.
     pub pins: Option<Pins>,
+    /// What is stored is never synced, except when the store is closed: for measurements. Nothing that was stored since the
+    /// start survives a kill.
+    pub unsynced: bool,
 }
 
 impl Policy {
@@ -60,6 +63,7 @@ impl fmt::Debug for Policy {
             .field("order", &self.order)
             .field("shares", &self.shares)
             .field("has_pins", &self.pins.is_some())
+            .field("unsynced", &self.unsynced)
             .finish()
     }
 }

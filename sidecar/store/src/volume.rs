@@ -20,6 +20,7 @@ use std::sync::mpsc::Sender;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use parking_lot::{Condvar, Mutex, RwLock};
+use redb::Durability;
 use rustix::fd::OwnedFd;
 use rustix::fs::{AtFlags, Mode, OFlags, fstat, fstatvfs, fsync, mkdirat, openat, unlinkat};
 use rustix::io::Errno;
@@ -328,8 +329,8 @@ impl Volume {
 
     // --- index ---
 
-    pub(crate) fn apply(&self, changes: &[Change]) -> io::Result<()> {
-        self.with_index(|index| index.apply(changes))?;
+    pub(crate) fn apply(&self, changes: &[Change], durability: Durability) -> io::Result<()> {
+        self.with_index(|index| index.apply_as(changes, durability))?;
         self.measure_index();
         Ok(())
     }

@@ -52,6 +52,14 @@ pub(crate) struct Lab {
     small: Vec<Request>,
 }
 
+/// Whether the sidecar syncs what it stores; the others never do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Syncing {
+    /// In groups.
+    AsUsual,
+    Off,
+}
+
 impl Lab {
     pub(crate) fn new(sidecar: &Path, rounds: usize, cores: Cores) -> Result<Self> {
         use std::os::unix::fs::PermissionsExt as _;
@@ -122,6 +130,10 @@ impl Lab {
 
     /// Starts a server on what its folder holds.
     pub(crate) fn start(&self, kind: Kind, certificate: Option<&Certificate>) -> Result<Server> {
+        self.start_as(kind, certificate, Syncing::AsUsual)
+    }
+
+    fn start_as(&self, kind: Kind, certificate: Option<&Certificate>, syncing: Syncing) -> Result<Server> {
         let program = match kind {
             Kind::Sidecar => self.sidecar.clone(),
             Kind::Nginx => packages::path("nginx")?,
@@ -133,6 +145,7 @@ impl Lab {
             origin: self.origin.address(),
             core: self.cores.server,
             certificate: certificate.cloned(),
+            unsynced: syncing == Syncing::Off,
         };
         Server::start(kind, &settings)
     }
@@ -153,10 +166,10 @@ impl Lab {
     }
 
     /// Starts a server on a fresh folder, and on a disk that has nothing left to do for the one before.
-    pub(crate) fn start_empty(&mut self, kind: Kind) -> Result<Server> {
+    pub(crate) fn start_empty(&mut self, kind: Kind, syncing: Syncing) -> Result<Server> {
         self.wipe(kind)?;
         disk::sync(self.path())?;
-        self.start(kind, None)
+        self.start_as(kind, None, syncing)
     }
 
     /// Starts a server that has the large and the small objects, brought to it by misses, its bytes compared once.
@@ -248,10 +261,10 @@ fn odd_ranges() -> Vec<Request> {
 }
 
 /// Servers in the order of a round: every other round the other way round, so that nobody is always first.
-pub(crate) fn turns<const COUNT: usize>(round: usize, kinds: [Kind; COUNT]) -> Vec<Kind> {
-    let mut kinds = kinds.to_vec();
+pub(crate) fn turns<Item: Copy, const COUNT: usize>(round: usize, items: [Item; COUNT]) -> Vec<Item> {
+    let mut items = items.to_vec();
     if !round.is_multiple_of(2) {
-        kinds.reverse();
+        items.reverse();
     }
-    kinds
+    items
 }

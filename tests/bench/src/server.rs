@@ -76,6 +76,8 @@ pub(crate) struct Settings {
     pub(crate) core: usize,
     /// Serve HTTPS as well, by this chain and key.
     pub(crate) certificate: Option<Certificate>,
+    /// Ours: write without syncing.
+    pub(crate) unsynced: bool,
 }
 
 /// Files of a certificate in PEM.

@@ -16,6 +16,9 @@ pub struct Storage {
     pub min_free: ByteSize,
     /// Memory for hot pieces. `None` = by the memory limit of the cgroup.
     pub memory: Option<ByteSize>,
+    /// Whether what is stored is synced to disk. `false` is for measurements: a power loss, and even a kill, may cost all that
+    /// was stored since the start, though never a wrong byte.
+    pub sync: bool,
     /// Background re-check of stored pieces, MiB per second; 0 = off.
     pub scrub_mib_per_second: u32,
 }
@@ -29,6 +32,7 @@ impl Default for Storage {
             }],
             min_free: ByteSize::from_gibibytes(2),
             memory: None,
+            sync: true,
             scrub_mib_per_second: 8,
         }
     }

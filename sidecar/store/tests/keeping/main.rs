@@ -9,3 +9,4 @@ mod purge;
 mod shares;
 mod support;
 mod together;
+mod unsynced;

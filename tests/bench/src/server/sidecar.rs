@@ -28,7 +28,7 @@ fn configuration(settings: &Settings) -> String {
         "node:\n  name: bench\n\
          listen:\n  http: {http}\n{https}  admin: 127.0.0.1:{admin}\n  swarm: null\n\
          {tls}\
-         storage:\n  volumes:\n    - path: {cache}\n      limit: 20Gi\n  minFree: 0\n\
+         storage:\n  volumes:\n    - path: {cache}\n      limit: 20Gi\n  minFree: 0\n  sync: {sync}\n\
          content:\n  allowPrivateTargets: true\n\
          upstream:\n  resolve:\n    {HOST}: {origin}\n\
          limits:\n  connections: 8192\n\
@@ -37,6 +37,7 @@ fn configuration(settings: &Settings) -> String {
         http = address(Kind::Sidecar, Door::Http),
         admin = port(Kind::Sidecar, Door::Http) + 2,
         cache = settings.cache().display(),
+        sync = !settings.unsynced,
         origin = settings.origin,
     )
 }

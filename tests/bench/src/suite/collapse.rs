@@ -7,7 +7,7 @@ use anyhow::Result;
 use super::milliseconds;
 use super::whole_miss::download;
 use crate::figure::{Figure, Figures, Pairs, median};
-use crate::lab::{Lab, PATIENCE, PIECE, turns};
+use crate::lab::{Lab, PATIENCE, PIECE, Syncing, turns};
 use crate::load::{Bodies, Group, Load, Order, Request, Target, Until};
 use crate::origin::Pace;
 use crate::server::Kind;
@@ -18,8 +18,8 @@ const LENGTH: u64 = 16 * PIECE;
 const RANGE_AT: u64 = 5 * PIECE;
 
 pub(super) fn run(lab: &mut Lab) -> Result<Figures> {
-    let sidecar = lab.start_empty(Kind::Sidecar)?;
-    let varnish = lab.start_empty(Kind::Varnish)?;
+    let sidecar = lab.start_empty(Kind::Sidecar, Syncing::AsUsual)?;
+    let varnish = lab.start_empty(Kind::Varnish, Syncing::AsUsual)?;
     lab.origin().set_pace(Pace::FAR);
     let (mut time, mut range) = (Pairs::default(), Pairs::default());
     let (mut bytes, mut requests) = (Vec::new(), Vec::new());

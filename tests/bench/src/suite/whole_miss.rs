@@ -7,7 +7,7 @@ use anyhow::Result;
 
 use super::megabytes_per_second;
 use crate::figure::{Figure, Figures, Pairs, median};
-use crate::lab::{Lab, PATIENCE, turns};
+use crate::lab::{Lab, PATIENCE, Syncing, turns};
 use crate::load::{Bodies, Group, Load, Order, Request, Target, Until};
 use crate::origin::Pace;
 use crate::server::Kind;
@@ -40,7 +40,7 @@ impl Compared {
         let direct = speed(&lab.direct(), length)?;
         let mut speeds = BTreeMap::new();
         for kind in turns(round, [Kind::Sidecar, Kind::Nginx]) {
-            let server = lab.start_empty(kind)?;
+            let server = lab.start_empty(kind, Syncing::AsUsual)?;
             speeds.insert(kind, speed(server.target(), length)?);
         }
         lab.origin().wait_until_idle()?;
