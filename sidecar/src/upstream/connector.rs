@@ -200,7 +200,7 @@ mod tests {
         let listener = socket.listen(1).unwrap();
         let mut queue = Vec::new();
         while let Ok(Ok(stream)) =
-            timeout(Duration::from_millis(200), TcpStream::connect(listener.local_addr().unwrap())).await
+            timeout(Duration::from_secs(1), TcpStream::connect(listener.local_addr().unwrap())).await
         {
             queue.push(stream);
         }

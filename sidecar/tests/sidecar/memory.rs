@@ -75,8 +75,17 @@ fn status_bytes(pid: u32, name: &str) -> u64 {
     line.trim_start_matches(':').trim().trim_end_matches(" kB").parse::<u64>().unwrap() << 10
 }
 
+/// Each client is an open file here and one there.
+fn raise_file_limit() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum }).unwrap();
+    assert!(limit.maximum.is_none_or(|most| most > 4096), "the hard limit of open files is {limit:?}");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_thousand_slow_clients_of_cold_large_objects_fit_into_bounded_memory() {
+    raise_file_limit();
     let (origin, folder, scratch) =
         (Origin::start().await, tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let mut config = config(&origin, folder.path());
