@@ -117,7 +117,8 @@ impl Server {
     }
 
     fn spawn(&self, connection: impl Future<Output = ()> + Send + 'static) {
-        let abort = self.abort.clone();
+        // Moved from future to future it would stand in each of them.
+        let (abort, connection) = (self.abort.clone(), Box::pin(connection));
         self.connections.spawn(async move { abort.run_until_cancelled(connection).await });
     }
 
