@@ -121,8 +121,7 @@ async fn attempt_answer(state: &Arc<ContentState>, request: &ContentRequest, met
     let comes_now = opened.first.is_some();
     let reply = |status, range, result, source| ReplyHead {
         headers: &head.headers,
-        // What comes from the origin itself is new; what comes from a cache before it may be old already.
-        age_seconds: Some(head.freshness.age_seconds(now_seconds())).filter(|age| !comes_now || *age > 0),
+        age_seconds: (!comes_now).then(|| head.freshness.age_seconds(now_seconds())),
         status,
         total,
         range,
