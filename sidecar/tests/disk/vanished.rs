@@ -2,6 +2,13 @@
 
 use crate::cache::{Cache, OBJECT_BYTES, Place, left_out};
 
+/// The volume is mounted again, and what it held before is served from it without a restart.
+async fn is_served_again_once_mounted(place: &mut Place, cache: &Cache) {
+    place.mount_anew();
+    cache.wait_until_said(false).await;
+    assert!(cache.comes_from_disk(0..3).await, "what the volume holds is not served");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs root and /dev/fuse"]
 async fn a_disk_that_dies_under_its_mount_costs_no_client_a_byte_and_serves_again_after_a_restart() {
@@ -54,9 +61,7 @@ async fn a_volume_that_is_mounted_anew_serves_what_it_holds_without_a_restart() 
     place.disk.detach().unwrap();
     cache.wait_until_said(true).await;
     cache.download(0..6).await;
-    place.mount_anew();
-    cache.wait_until_said(false).await;
-    assert!(cache.comes_from_disk(0..3).await, "what the volume holds is not served");
+    is_served_again_once_mounted(&mut place, &cache).await;
     cache.wait_until_stored(3..6).await;
     let pieces = async |cache: &Cache| cache.storage_bytes("used").await - cache.storage_bytes("index").await;
     let used = pieces(&cache).await;
@@ -81,9 +86,7 @@ async fn a_disk_that_died_is_used_again_once_it_is_mounted_anew() {
     place.disk.kill().unwrap();
     cache.download(0..6).await;
     cache.wait_until_said(true).await;
-    place.mount_anew();
-    cache.wait_until_said(false).await;
-    assert!(cache.comes_from_disk(0..3).await, "what the volume holds is not served");
+    is_served_again_once_mounted(&mut place, &cache).await;
     cache.end().await;
 }
 
