@@ -6,7 +6,10 @@ use std::{
     future::Future,
     net::IpAddr,
     pin::Pin,
-    sync::{Arc, atomic::Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     task::{Context, Poll},
     time::Duration,
 };
@@ -39,6 +42,11 @@ use crate::{
 const PACING: Duration = Duration::from_secs(1);
 /// Connections that may wait for a place at once; beyond it they are told to come back without waiting.
 const WAITING_AT_ONCE: usize = 64;
+/// More connections than this don't wait in a listener's queue: what tokio asks of the kernel.
+const QUEUE: u32 = 1024;
+/// How long a connection that nothing was asked on yet may still ask when the others end: its client came before it could
+/// know.
+const FIRST_REQUEST: Duration = Duration::from_secs(2);
 /// Connections that are told to come back at once; beyond it the listener's queue holds them.
 const TURNED_AWAY_AT_ONCE: usize = 128;
 
@@ -62,23 +70,26 @@ pub(crate) struct Server {
     pub(crate) finish: CancellationToken,
     /// End each connection at once.
     pub(crate) abort: CancellationToken,
+    /// Connections, and the loops that accept them.
     pub(crate) connections: TaskTracker,
 }
 
 impl Server {
-    /// Accepts until told to stop; with certificates, TLS only.
+    /// Accepts until told to stop and nobody is left in the listener's queue, whose connections closing it would reset; with
+    /// certificates, TLS only.
     pub(crate) async fn run(self: Arc<Self>, listener: TcpListener, certificates: Option<Arc<Certificates>>) {
         let waiting = Arc::new(Semaphore::new(WAITING_AT_ONCE));
         let turned_away = Arc::new(Semaphore::new(TURNED_AWAY_AT_ONCE));
-        loop {
+        let mut queued = QUEUE;
+        while queued > 0 {
+            if self.stop_accepting.is_cancelled() {
+                queued -= 1;
+            }
             // Taken before accepting, so that what is accepted can always be answered.
             let answering = turned_away.clone().acquire_owned();
-            let Some(Ok(answering)) = self.stop_accepting.run_until_cancelled(answering).await else {
-                return;
-            };
-            let Some(accepted) = self.stop_accepting.run_until_cancelled(listener.accept()).await else {
-                return;
-            };
+            let Some(answering) = self.unless_stopped(answering).await else { return };
+            let Ok(answering) = answering else { return };
+            let Some(accepted) = self.unless_stopped(listener.accept()).await else { return };
             let (stream, client) = match accepted {
                 Ok((stream, client)) => (stream, client.ip()),
                 Err(error) => {
@@ -96,6 +107,15 @@ impl Server {
                 (Err(_), Ok(wait)) => self.spawn(self.clone().wait(accepted, wait, answering)),
                 (Err(_), Err(_)) => self.spawn(self.clone().turn_away(accepted, answering)),
             }
+        }
+    }
+
+    /// What a future comes to; once no more is to be accepted, only what it has come to already.
+    async fn unless_stopped<T>(&self, future: impl Future<Output = T>) -> Option<T> {
+        tokio::select! {
+            biased;
+            done = tokio::task::unconstrained(future) => Some(done),
+            () = self.stop_accepting.cancelled() => None,
         }
     }
 
@@ -172,6 +192,14 @@ impl Server {
         }
     }
 
+    /// A connection is to end after its running reply; one that nothing was asked on yet may first ask.
+    async fn finished(&self, asked: &AtomicBool) {
+        self.finish.cancelled().await;
+        if !asked.load(Ordering::Relaxed) {
+            tokio::time::sleep(FIRST_REQUEST).await;
+        }
+    }
+
     fn socket<Stream>(&self, stream: Stream, peer: Peer) -> Socket<Stream> {
         let pace = self.bandwidth.as_ref().map(|bandwidth| bandwidth.of_client(peer.client));
         Socket::new(stream, peer, self.counters.clone(), self.limits, pace)
@@ -184,7 +212,9 @@ impl Server {
         Answer: Future<Output = Result<Response<Body>, Infallible>>,
     {
         let ledger = socket.ledger();
+        let asked = AtomicBool::new(false);
         let service = service_fn(|request: Request<Incoming>| {
+            asked.store(true, Ordering::Relaxed);
             ledger.request_begins();
             let mut request = request.map(Body::new);
             request.extensions_mut().insert(ledger.clone());
@@ -209,7 +239,7 @@ impl Server {
         tokio::pin!(connection);
         let ended = tokio::select! {
             ended = &mut connection => ended,
-            () = self.finish.cancelled() => {
+            () = self.finished(&asked) => {
                 connection.as_mut().graceful_shutdown();
                 connection.await
             }

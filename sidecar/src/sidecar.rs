@@ -182,10 +182,10 @@ impl Sidecar {
         };
         if let (Some(listener), Some(certificates)) = (https, certificates) {
             sidecar.services.spawn(certificates.clone().follow());
-            sidecar.services.spawn(server.clone().run(listener, Some(certificates)));
+            sidecar.connections.spawn(server.clone().run(listener, Some(certificates)));
         }
         if let Some(listener) = http {
-            sidecar.services.spawn(server.run(listener, None));
+            sidecar.connections.spawn(server.run(listener, None));
         }
         if let Some(bandwidth) = bandwidth {
             sidecar.services.spawn(bandwidth.follow());
@@ -270,6 +270,8 @@ impl Sidecar {
     }
 
     async fn finish_transfers(&self) {
+        // Who is answered from now on is answered once.
+        self.leaving.cancel();
         self.stop_accepting.cancel();
         self.finish.cancel();
         self.connections.close();

@@ -7,7 +7,7 @@ use std::{
 
 use tokio::net::TcpStream;
 
-use crate::support::{Content, Fault, HOST, MIB, Setup, eventually};
+use crate::support::{Connection, Content, Fault, HOST, MIB, Setup, eventually};
 
 #[tokio::test]
 async fn readiness_falls_first_new_clients_are_served_meanwhile_and_transfers_end_whole() {
@@ -43,6 +43,33 @@ async fn readiness_falls_first_new_clients_are_served_meanwhile_and_transfers_en
     let length = usize::try_from(content.length).unwrap();
     assert!(transfer.wait_for_body(length).await == content.whole(), "the transfer ended short");
     draining.await.unwrap();
+}
+
+#[tokio::test]
+async fn a_client_that_came_just_before_the_listeners_closed_is_answered() {
+    let setup = Setup::start_with(|config| config.shutdown.drain_seconds = 0).await;
+    setup.origin.put("/f", &Content::new(10, 1));
+    let address = setup.sidecar().http_address().unwrap();
+    // Accepted, but nothing was asked yet.
+    let mut accepted = setup.connect().await;
+    eventually("it is accepted", || async {
+        setup.admin("/metrics").await.text().contains("connectedcache_connections{protocol=\"http\"} 1\n")
+    })
+    .await;
+    // In the listener's queue: nothing else of this runtime runs between this and the end of accepting.
+    let mut queued = Connection::open_at_once(address);
+
+    let ((), answers) = tokio::join!(setup.sidecar().drain(), async {
+        eventually("nothing is accepted any more", || async { TcpStream::connect(address).await.is_err() })
+            .await;
+        let target = format!("/f?cacheHostOrigin={HOST}");
+        let answers = [queued.ask("GET", &target, &[]).await, accepted.ask("GET", &target, &[]).await];
+        assert!(queued.ends().await && accepted.ends().await, "who was answered asks elsewhere next time");
+        answers
+    });
+    for answer in answers {
+        assert_eq!((answer.status, answer.header("Connection")), (200, Some("close")));
+    }
 }
 
 #[tokio::test]
