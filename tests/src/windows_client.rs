@@ -83,7 +83,7 @@ impl<'a> Download<'a> {
     /// Runs the client to its end; an error when anything it received was wrong.
     pub async fn run(&self, client: &Client, namespace: &str) -> Result<Report> {
         let mut arguments: Vec<String> =
-            ["fetch", "--json", "--cache", self.cache, "--origin-host", ORIGIN_HOST]
+            ["fetch", "--json", "--only-errors", "--cache", self.cache, "--origin-host", ORIGIN_HOST]
                 .map(str::to_owned)
                 .to_vec();
         arguments.extend(["--manifest".to_owned(), self.manifest.to_owned()]);

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use anyhow::{Result, ensure};
 use connected_cache_api::ConnectedCache;
 use connected_cache_tests::kubernetes::is_ready;
-use connected_cache_tests::origin::Content;
+use connected_cache_tests::origin::{Content, Origin};
 use connected_cache_tests::windows_client::Download;
 use connected_cache_tests::{Case, in_namespace};
 use kube::api::{Patch, PatchParams};
@@ -25,7 +25,12 @@ async fn fifty_machines_notice_nothing_of_a_rolling_restart() -> Result<()> {
         let mut objects: Vec<(&str, &str, u64)> =
             paths.iter().zip(1..).map(|(path, seed)| (path.as_str(), "2100000", seed)).collect();
         objects.push((GO_ON, "1", 0));
-        let origin = case.start_cache(&Content::formulas(&objects), 2).await?;
+        let origin = Origin::start(client, &case.namespace, &Content::formulas(&objects)).await?;
+        let mut cache = case.cache_object("cache", &origin, 2);
+        // As users get it: drained until every load balancer has noticed.
+        cache["spec"]["rollout"] = json!({});
+        case.apply(cache).await?;
+        case.wait_for_replicas("cache", 2).await?;
         let (url, manifest, go_on) = (case.service_url("cache"), origin.manifest_url(), origin.url(GO_ON));
         let asked: Vec<&str> = paths.iter().map(String::as_str).collect();
         let machines = Download {
@@ -43,7 +48,7 @@ async fn fifty_machines_notice_nothing_of_a_rolling_restart() -> Result<()> {
             }
             let before = pod_uids(case).await?;
             // Any change of what the pods run with replaces them one after the other.
-            let change = json!({"spec": {"rollout": {"drainSeconds": 3}}});
+            let change = json!({"spec": {"rollout": {"drainSeconds": 16}}});
             case.api::<ConnectedCache>()
                 .patch("cache", &PatchParams::default(), &Patch::Merge(&change))
                 .await?;

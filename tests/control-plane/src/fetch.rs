@@ -43,6 +43,9 @@ pub(crate) struct Arguments {
     /// One JSON object per download and one for the total, instead of a table
     #[arg(long)]
     json: bool,
+    /// Print a download only when something about it was wrong, and the total
+    #[arg(long)]
+    only_errors: bool,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -70,20 +73,20 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<bool> {
         silence_limit: Duration::from_secs(arguments.silence_limit),
         ..Plan::new(arguments.cache, arguments.origin_host, objects)
     };
-    let json = arguments.json;
-    if !json {
+    let output = Output { json: arguments.json, only_errors: arguments.only_errors };
+    if !output.json {
         println!(
             "{:>5}  {:>15} {:>9} {:>9}  {:>5} {:>5} {:>7}  object",
             "round", "bytes", "seconds", "MB/s", "hit", "miss", "partial"
         );
     }
-    let mut report = round(&plan, json).await;
+    let mut report = round(&plan, output).await;
     while let Some(url) = &arguments.repeat_while
         && client::is_served(url).await.with_context(|| format!("in --repeat-while {url}"))?
     {
-        report.append(round(&plan, json).await);
+        report.append(round(&plan, output).await);
     }
-    if json {
+    if output.json {
         print_json(&report.totals);
     } else {
         print_totals(&report);
@@ -91,8 +94,20 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<bool> {
     Ok(report.is_right())
 }
 
-async fn round(plan: &Plan, json: bool) -> Report {
-    client::fetch(plan, |object| if json { print_json(object) } else { print_row(object) }).await
+/// How downloads are shown.
+#[derive(Clone, Copy)]
+struct Output {
+    json: bool,
+    only_errors: bool,
+}
+
+async fn round(plan: &Plan, output: Output) -> Report {
+    client::fetch(plan, |object| match output {
+        Output { only_errors: true, .. } if object.errors.is_empty() => {}
+        Output { json: true, .. } => print_json(object),
+        Output { json: false, .. } => print_row(object),
+    })
+    .await
 }
 
 async fn read_manifest(from: &str) -> anyhow::Result<Vec<ManifestEntry>> {
