@@ -16,7 +16,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll, ready};
 
 use rustix::fs::sendfile;
-use rustix::net::{SendFlags, send, sockopt};
+use rustix::net::{SendAncillaryBuffer, SendFlags, send, sendmsg, sockopt};
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::TcpStream;
 
@@ -27,6 +27,9 @@ pub const SMALLEST: usize = 16 * 1024;
 
 /// The most that one `sendfile` call is asked for, so that one connection can't hold a worker thread for long.
 const LARGEST: usize = 1024 * 1024;
+
+/// Slices that one call takes; the kernel refuses more than 1,024.
+const MOST_SLICES: usize = 1024;
 
 /// Bytes that left through a stream, whoever owns it now.
 #[derive(Debug, Default)]
@@ -90,27 +93,55 @@ fn write_slices(
     sent: &Sent,
     slices: &[IoSlice<'_>],
 ) -> io::Result<usize> {
-    let mut total = 0;
-    for (index, slice) in slices.iter().enumerate().filter(|(_, slice)| !slice.is_empty()) {
-        let from_file = (slice.len() >= SMALLEST).then(|| registry::lookup(slice)).flatten();
-        let outcome = match from_file {
-            Some((file, offset)) => {
-                cork(tcp, corked).and_then(|()| send_file(tcp, &file, offset, slice.len(), sent))
+    let (mut total, mut rest) = (0, slices);
+    while !rest.is_empty() {
+        let (memory, file) = until_file(rest);
+        // A header and a small body by one call.
+        if !memory.is_empty() {
+            let length = memory.iter().map(|slice| slice.len()).sum();
+            if add(&mut total, length, send_memory(tcp, memory, file.is_some(), sent))? == Room::Used {
+                break;
             }
-            None => send_memory(tcp, slice, index + 1 < slices.len(), sent),
-        };
-        match outcome {
-            Ok(count) => {
-                total += count;
-                if count < slice.len() {
-                    break;
-                }
+        }
+        rest = &rest[memory.len()..];
+        if let Some((file, offset)) = file {
+            let length = rest[0].len();
+            let outcome = cork(tcp, corked).and_then(|()| send_file(tcp, &file, offset, length, sent));
+            if add(&mut total, length, outcome)? == Room::Used {
+                break;
             }
-            Err(error) if total > 0 && error.kind() == io::ErrorKind::WouldBlock => break,
-            Err(error) => return Err(error),
+            rest = &rest[1..];
         }
     }
     Ok(total)
+}
+
+/// The slices before the first one that lies in a file and is worth a call of its own, and where that lies.
+fn until_file<'a, 'b>(slices: &'a [IoSlice<'b>]) -> (&'a [IoSlice<'b>], Option<(Arc<File>, u64)>) {
+    let mut found = slices.iter().enumerate().filter(|(_, slice)| slice.len() >= SMALLEST);
+    match found.find_map(|(index, slice)| Some((index, registry::lookup(slice)?))) {
+        Some((index, file)) => (&slices[..index], Some(file)),
+        None => (slices, None),
+    }
+}
+
+/// Whether the socket may take more.
+#[derive(PartialEq, Eq)]
+enum Room {
+    Left,
+    Used,
+}
+
+/// Adds what a call took of `asked` bytes; only when nothing was taken at all it is an error that the socket is full.
+fn add(total: &mut usize, asked: usize, outcome: io::Result<usize>) -> io::Result<Room> {
+    match outcome {
+        Ok(count) => {
+            *total += count;
+            Ok(if count < asked { Room::Used } else { Room::Left })
+        }
+        Err(error) if *total > 0 && error.kind() == io::ErrorKind::WouldBlock => Ok(Room::Used),
+        Err(error) => Err(error),
+    }
 }
 
 fn cork(tcp: &TcpStream, corked: &mut bool) -> io::Result<()> {
@@ -132,12 +163,16 @@ fn send_file(tcp: &TcpStream, file: &File, offset: u64, length: usize, sent: &Se
     Ok(count)
 }
 
-fn send_memory(tcp: &TcpStream, slice: &[u8], more: bool, sent: &Sent) -> io::Result<usize> {
+fn send_memory(tcp: &TcpStream, slices: &[IoSlice<'_>], more: bool, sent: &Sent) -> io::Result<usize> {
     let mut flags = SendFlags::NOSIGNAL | SendFlags::DONTWAIT;
     if more {
         flags |= SendFlags::MORE;
     }
-    let count = retry(|| send(tcp, slice, flags))?;
+    let slices = &slices[..slices.len().min(MOST_SLICES)];
+    let count = match slices {
+        [slice] => retry(|| send(tcp, slice, flags))?,
+        slices => retry(|| sendmsg(tcp, slices, &mut SendAncillaryBuffer::default(), flags))?,
+    };
     sent.other.fetch_add(count as u64, Ordering::Relaxed);
     Ok(count)
 }
@@ -230,7 +265,7 @@ mod tests {
             client.read_to_end(&mut received).await.unwrap();
             received
         });
-        let mut buffers = [IoSlice::new(b"header\r\n"), IoSlice::new(&body), IoSlice::new(b"tail")];
+        let mut buffers = [b"head", &b""[..], b"er\r\n", &body, b"ta", b"il"].map(IoSlice::new);
         let mut left = &mut buffers[..];
         while !left.is_empty() {
             let written = server.write_vectored(left).await.unwrap();
