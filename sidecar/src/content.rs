@@ -12,7 +12,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use axum::{Router, body::Body, extract::State};
+use axum::body::Body;
 use connected_cache_config::{ClientErrors, ReadAheadMode};
 use connected_cache_core::{AllowList, ByteRange, CacheHostOrigin, PieceIndex, QueryRule, Selection};
 use http::{HeaderValue, Request, Response, StatusCode};
@@ -56,12 +56,8 @@ const MAX_ATTEMPTS: usize = 3;
 /// Missing pieces of a range that are looked at one by one to say how much of it is here.
 const MOST_LOOKED_AT: u64 = 64;
 
-/// Every path is content; there is nothing else on this port.
-pub(crate) fn router(state: ContentState) -> Router {
-    Router::new().fallback(serve).with_state(Arc::new(state))
-}
-
-async fn serve(State(state): State<Arc<ContentState>>, request: Request<Body>) -> Response<Body> {
+/// Answers a request. Every path is content; there is nothing else on this port, so nothing to be routed.
+pub(crate) async fn serve(state: Arc<ContentState>, request: Request<Body>) -> Response<Body> {
     let begun = Instant::now();
     let ledger = request.extensions().get::<Arc<Ledger>>().cloned();
     let client = ledger.as_ref().map(|ledger| ledger.client());
@@ -109,7 +105,7 @@ async fn answer(state: &Arc<ContentState>, request: &ContentRequest, meter: Mete
 async fn attempt_answer(state: &Arc<ContentState>, request: &ContentRequest, meter: Meter) -> Answer {
     let opened = match state.catalog.open(&request.opening()).await {
         Ok(opened) => opened,
-        Err(OpenError::NotShared) => return pass_on(state, request, meter).await,
+        Err(OpenError::NotShared) => return Box::pin(pass_on(state, request, meter)).await,
         Err(OpenError::Upstream(error)) => return Err(error.into()),
     };
     if opened.collapsed {
@@ -154,7 +150,10 @@ async fn attempt_answer(state: &Arc<ContentState>, request: &ContentRequest, met
     }
     let Some(range) = range else { return Err(Refusal::Unsatisfiable { total }) };
     // The reply begins once its first bytes are here: until then a failure can still be told by a status.
-    let first = first_piece(state, &opened, range, &request.target, meter.is_mapped()).await?;
+    let first = match stored_piece(&opened, range) {
+        Some(stored) => stored,
+        None => Box::pin(first_piece(state, &opened, range, &request.target, meter.is_mapped())).await?,
+    };
     let (result, source) = match (&first.1, result) {
         (Piece::Stored, _) => (result, Source::Disk),
         // It was here a moment ago and had to be fetched after all.
@@ -164,7 +163,7 @@ async fn attempt_answer(state: &Arc<ContentState>, request: &ContentRequest, met
     if read_ahead == ReadAheadMode::Adaptive {
         state.catalog.fetch_on(&object, range, &request.target);
     }
-    let plan = BodyPlan { catalog: state.catalog.clone(), meter, read_ahead, target: request.target.clone() };
+    let plan = BodyPlan { catalog: &state.catalog, meter, read_ahead, target: &request.target };
     let head = reply(status, Some(range), result, source);
     Ok((head.into_response(plan.into_body(object.clone(), range, first), state), result))
 }
@@ -199,6 +198,15 @@ async fn pass_on(state: &Arc<ContentState>, request: &ContentRequest, meter: Met
     };
     let body = if request.is_head { Body::empty() } else { meter.passed_on(passed.body) };
     Ok((head.into_response(body, state), result))
+}
+
+/// The piece that the range begins in, if it is stored and another fetch could go on with it. What waits is boxed apart, so that
+/// the future of a request that needn't wait is small: it is moved several times.
+fn stored_piece(opened: &Opened, range: ByteRange) -> Option<FirstPiece> {
+    let object = &opened.object;
+    let piece = object.layout().piece_at(range.first)?;
+    let is_plain = opened.first.is_none() && object.has(piece) && object.generation().is_named();
+    is_plain.then_some((piece, Piece::Stored))
 }
 
 /// The piece that the range begins in, with its first bytes.

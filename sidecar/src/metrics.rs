@@ -3,6 +3,8 @@
 //!
 //! Labels come from closed sets; never a host, a path, a client or a content id.
 
+mod requests;
+
 use std::{
     collections::BTreeMap,
     sync::{
@@ -20,6 +22,7 @@ use parking_lot::Mutex;
 use prometheus::{Encoder, Registry, TextEncoder};
 
 use crate::bandwidth::Bandwidth;
+use requests::RequestCounts;
 
 /// Where bytes that a client got came from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -90,6 +93,8 @@ pub enum CacheResult {
 }
 
 impl CacheResult {
+    const ALL: [Self; 5] = [Self::Hit, Self::Miss, Self::Partial, Self::Bypass, Self::None];
+
     pub(crate) const fn as_str(self) -> &'static str {
         match self {
             Self::Hit => "hit",
@@ -138,7 +143,7 @@ pub struct Counters {
     pub requests_turned_away: AtomicU64,
     /// Open content connections.
     pub connections: AtomicU64,
-    requests: Mutex<BTreeMap<RequestLabels, u64>>,
+    requests: RequestCounts,
     origin_errors: Mutex<BTreeMap<&'static str, u64>>,
 }
 
@@ -166,7 +171,7 @@ impl Counters {
 
     /// Counts an answered request.
     pub fn add_request(&self, labels: RequestLabels) {
-        *self.requests.lock().entry(labels).or_default() += 1;
+        self.requests.add(labels);
     }
 
     /// Counts a request to an origin that gave nothing, by the label of its error.
@@ -177,12 +182,7 @@ impl Counters {
     /// Requests with this result so far.
     #[must_use]
     pub fn requests(&self, result: CacheResult) -> u64 {
-        self.requests
-            .lock()
-            .iter()
-            .filter(|(labels, _)| labels.result == result)
-            .map(|(_, count)| count)
-            .sum()
+        self.requests.seen().filter(|(labels, _)| labels.result == result).map(|(_, count)| count).sum()
     }
 }
 
@@ -255,7 +255,7 @@ fn instrument_counters(meter: &opentelemetry::metrics::Meter, counters: &Arc<Cou
         .u64_observable_counter("connectedcache_requests")
         .with_description("Answered content requests")
         .with_callback(move |observer| {
-            for (labels, count) in shared.requests.lock().iter() {
+            for (labels, count) in shared.requests.seen() {
                 let class = labels.class.map_or("none", class_label);
                 let labels = [
                     http(),
@@ -263,7 +263,7 @@ fn instrument_counters(meter: &opentelemetry::metrics::Meter, counters: &Arc<Cou
                     KeyValue::new("cache_status", labels.result.as_str()),
                     KeyValue::new("code_class", format!("{}xx", labels.code_class)),
                 ];
-                observer.observe(*count, &labels);
+                observer.observe(count, &labels);
             }
         })
         .build();

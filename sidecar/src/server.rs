@@ -14,8 +14,9 @@ use std::{
     time::Duration,
 };
 
-use axum::{Router, body::Body};
+use axum::body::Body;
 use bytes::Bytes;
+use futures::FutureExt;
 use http::{Extensions, HeaderValue, Request, Response, StatusCode, header};
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -24,7 +25,6 @@ use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
-use tower::ServiceExt;
 
 use connected_cache_sendfile::ZeroCopyStream;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -33,6 +33,7 @@ use tokio_rustls::TlsAcceptor;
 use crate::{
     access_log::Record,
     bandwidth::Bandwidth,
+    content::{self, ContentState},
     metrics::Counters,
     socket::{Ledger, Peer, Socket, SocketLimits, Transport},
     tls::Certificates,
@@ -53,7 +54,7 @@ const TURNED_AWAY_AT_ONCE: usize = 128;
 /// What every content connection shares.
 #[derive(Clone)]
 pub(crate) struct Server {
-    pub(crate) router: Router,
+    pub(crate) content: Arc<ContentState>,
     pub(crate) counters: Arc<Counters>,
     /// `None` = there are no caps.
     pub(crate) bandwidth: Option<Arc<Bandwidth>>,
@@ -144,8 +145,9 @@ impl Server {
 
     async fn serve(self: Arc<Self>, accepted: Accepted, _place: OwnedSemaphorePermit) {
         let _open = OpenConnection::count(&self.counters);
-        let router = self.router.clone();
-        self.speak(accepted, move |request| router.clone().oneshot(request)).await;
+        let content = self.content.clone();
+        let answer = move |request| content::serve(content.clone(), request).map(Ok);
+        self.speak(accepted, answer).await;
     }
 
     async fn turn_away(self: Arc<Self>, accepted: Accepted, _answering: OwnedSemaphorePermit) {

@@ -10,7 +10,6 @@ use std::{
     time::Duration,
 };
 
-use axum::Router;
 use connected_cache_config::{Config, ConfigError};
 use connected_cache_core::OriginPatternError;
 use connected_cache_store::{Store, StoreError};
@@ -23,7 +22,7 @@ use crate::{
     admin::{self, AdminState, Authority, Objects, TokenError},
     bandwidth::Bandwidth,
     catalog::{Catalog, CatalogParts},
-    content::{self, ContentState, Via},
+    content::{ContentState, Via},
     header_names,
     metrics::{Counters, Metrics, MetricsError, Source},
     server::Server,
@@ -147,7 +146,7 @@ impl Sidecar {
         });
         let upkeep = Upkeep::new(store.clone(), counters.clone(), &config);
         let query_rule = settings::query_rule(&config.content);
-        let content = content::router(ContentState {
+        let content = Arc::new(ContentState {
             catalog: catalog.clone(),
             counters: counters.clone(),
             allow_list: allow_list.clone(),
@@ -288,12 +287,12 @@ impl Sidecar {
 /// What every content connection shares, by configuration.
 async fn server_of(
     config: &Config,
-    router: Router,
+    content: Arc<ContentState>,
     counters: Arc<Counters>,
     bandwidth: Option<Arc<Bandwidth>>,
 ) -> Server {
     Server {
-        router,
+        content,
         counters,
         bandwidth,
         limits: SocketLimits {

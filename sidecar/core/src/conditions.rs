@@ -47,9 +47,7 @@ impl Conditions {
             let matches = |etag| lists(tags, etag, Comparison::Strong);
             return tags.trim() != "*" && !generation.strong_etag().is_some_and(matches);
         }
-        let since = self.if_unmodified_since.as_deref().and_then(date);
-        let changed = generation.last_modified.as_deref().and_then(date);
-        matches!((since, changed), (Some(since), Some(changed)) if changed > since)
+        changed_since(self.if_unmodified_since.as_deref(), generation) == Some(true)
     }
 
     fn say_not_modified(&self, generation: &Generation) -> bool {
@@ -57,10 +55,14 @@ impl Conditions {
             let matches = |etag| lists(tags, etag, Comparison::Weak);
             return generation.etag.as_deref().map_or(tags.trim() == "*", matches);
         }
-        let since = self.if_modified_since.as_deref().and_then(date);
-        let changed = generation.last_modified.as_deref().and_then(date);
-        matches!((since, changed), (Some(since), Some(changed)) if changed <= since)
+        changed_since(self.if_modified_since.as_deref(), generation) == Some(false)
     }
+}
+
+/// Whether a state is later than a condition's date; `None` = one of the two is missing or no date.
+fn changed_since(condition: Option<&str>, generation: &Generation) -> Option<bool> {
+    let since = date(condition?)?;
+    Some(date(generation.last_modified.as_deref()?)? > since)
 }
 
 /// How tags are compared (RFC 9110 8.8.3.2).

@@ -27,12 +27,17 @@ impl ObjectKey {
     /// The key of a path and query at an origin, both as they go upstream.
     #[must_use]
     pub fn new(origin: &CacheHostOrigin, path: &str, query: Option<&str>, rule: QueryRule) -> Self {
-        let host = origin.key_host();
+        let host = origin.key_host().as_str();
         let query = query.filter(|_| rule == QueryRule::KeepAll || !has_signature_query(path));
-        Self(match query {
-            Some(query) => format!("{host}{path}?{query}"),
-            None => format!("{host}{path}"),
-        })
+        let length = host.len() + path.len() + query.map_or(0, |query| 1 + query.len());
+        let mut key = String::with_capacity(length);
+        key.push_str(host);
+        key.push_str(path);
+        if let Some(query) = query {
+            key.push('?');
+            key.push_str(query);
+        }
+        Self(key)
     }
 
     /// A key as it was read back from the store.

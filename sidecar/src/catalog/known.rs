@@ -18,6 +18,15 @@ pub(super) enum Known {
     Nothing,
 }
 
+/// What memory holds of a key.
+enum InMemory {
+    Usable(Arc<Object>),
+    /// `passed` = what was passed through because no volume took it.
+    Not {
+        passed: Option<Arc<Object>>,
+    },
+}
+
 impl Known {
     pub(super) fn object(&self) -> Option<&Arc<Object>> {
         match self {
@@ -30,6 +39,14 @@ impl Known {
 impl Catalog {
     /// The current generation of a key, from memory or from the store.
     pub(super) async fn known(&self, key: &ObjectKey) -> Known {
+        match self.in_memory(key) {
+            InMemory::Usable(object) => Known::Object(object),
+            // Elsewhere in memory: the future of every request would have room for it.
+            InMemory::Not { passed } => Box::pin(self.on_volumes(key, passed)).await,
+        }
+    }
+
+    fn in_memory(&self, key: &ObjectKey) -> InMemory {
         let mut passed = None;
         if let Some(object) = self.shared.objects.get(key) {
             // One that no volume took is asked for again once a volume may.
@@ -38,11 +55,15 @@ impl Catalog {
                 || object.generation().content_length_bytes == 0
                 || !self.shared.store.takes_pieces();
             if !object.is_removed() && can_be_stored {
-                return Known::Object(object);
+                return InMemory::Usable(object);
             }
             self.shared.objects.remove(key);
             passed = Some(object).filter(|_| !is_stored);
         }
+        InMemory::Not { passed }
+    }
+
+    async fn on_volumes(&self, key: &ObjectKey, passed: Option<Arc<Object>>) -> Known {
         let Some(stored) = self.shared.store.get(key.as_str()) else { return Known::Nothing };
         let reading = stored.clone();
         let record = match tokio::task::spawn_blocking(move || reading.record()).await {

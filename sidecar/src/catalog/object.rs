@@ -230,6 +230,14 @@ impl Object {
         self.small.get()
     }
 
+    /// A range of a small object, if that is in memory.
+    pub(crate) fn in_memory(&self, range: ByteRange) -> Option<Bytes> {
+        let (first, last) = (usize::try_from(range.first).ok()?, usize::try_from(range.last).ok()?);
+        self.small()
+            .filter(|whole| last < whole.len() && first <= last)
+            .map(|whole| whole.slice(first..=last))
+    }
+
     pub(super) fn is_small(&self) -> bool {
         self.generation.content_length_bytes <= SMALL_BYTES
     }

@@ -95,7 +95,7 @@ impl Catalog {
         }
         let known = self.known(request.key).await;
         let Some(object) = known.object() else {
-            return self.open_by_fetch(request, None).await;
+            return Box::pin(self.open_by_fetch(request, None)).await;
         };
         let as_it_is = |freshly| Opened { object: object.clone(), first: None, collapsed: false, freshly };
         let (now, freshness) = (now_seconds(), object.head().freshness);
@@ -112,14 +112,16 @@ impl Catalog {
                 drop(self.opening(request, Some(object)));
                 Ok(as_it_is(stale))
             }
-            Use::Revalidate { if_error: true } => match self.validate_in_time(request, object).await {
-                Err(OpenError::Upstream(error)) if error.says_nothing_of(request.target) => {
-                    tracing::info!(object = %object.key(), %error, "the origin fails, a stale object is used");
-                    Ok(as_it_is(stale))
+            Use::Revalidate { if_error: true } => {
+                match Box::pin(self.validate_in_time(request, object)).await {
+                    Err(OpenError::Upstream(error)) if error.says_nothing_of(request.target) => {
+                        tracing::info!(object = %object.key(), %error, "the origin fails, a stale object is used");
+                        Ok(as_it_is(stale))
+                    }
+                    other => other,
                 }
-                other => other,
-            },
-            Use::Revalidate { if_error: false } => self.open_by_fetch(request, Some(object)).await,
+            }
+            Use::Revalidate { if_error: false } => Box::pin(self.open_by_fetch(request, Some(object))).await,
         }
     }
 

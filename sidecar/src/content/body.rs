@@ -47,7 +47,12 @@ impl Meter {
         let stream = stream::try_unfold(body, |mut body| async move {
             Ok(body.next().await?.map(|bytes| ((bytes, Source::Origin), body)))
         });
-        Body::new(ContentBody { stream: stream.boxed(), remaining, meter: self, failure: None })
+        Body::new(ContentBody {
+            chunks: Chunks::Coming(stream.boxed()),
+            remaining,
+            meter: self,
+            failure: None,
+        })
     }
 
     pub(super) fn is_mapped(&self) -> bool {
@@ -56,23 +61,34 @@ impl Meter {
 }
 
 /// What a body needs beside its range.
-pub(super) struct BodyPlan {
-    pub(super) catalog: Catalog,
+pub(super) struct BodyPlan<'a> {
+    pub(super) catalog: &'a Catalog,
     pub(super) meter: Meter,
     pub(super) read_ahead: ReadAheadMode,
-    pub(super) target: FetchTarget,
+    pub(super) target: &'a FetchTarget,
 }
 
-impl BodyPlan {
+impl BodyPlan<'_> {
     pub(super) fn into_body(self, object: Arc<Object>, range: ByteRange, first: FirstPiece) -> Body {
+        if matches!(first.1, Piece::Stored)
+            && let Some(bytes) = object.in_memory(range)
+        {
+            object.touch(first.0);
+            return Body::new(ContentBody {
+                chunks: Chunks::Here(Some((bytes, Source::Disk))),
+                remaining: range.length(),
+                meter: self.meter,
+                failure: None,
+            });
+        }
         let ahead = match self.read_ahead {
             ReadAheadMode::Off => 0,
             ReadAheadMode::Adaptive | ReadAheadMode::WholeObject => FIRST_AHEAD,
         };
         let reader = Reader {
             mapped: self.meter.is_mapped(),
-            catalog: self.catalog,
-            target: self.target,
+            catalog: self.catalog.clone(),
+            target: self.target.clone(),
             ahead,
             asked_ahead: first.0.number() + 1,
             fetched: Vec::new(),
@@ -87,7 +103,7 @@ impl BodyPlan {
             Ok(reader.next_bytes().await?.map(|bytes| (bytes, reader)))
         });
         Body::new(ContentBody {
-            stream: stream.boxed(),
+            chunks: Chunks::Coming(stream.boxed()),
             remaining: range.length(),
             meter: self.meter,
             failure: None,
@@ -216,11 +232,28 @@ impl Reader {
     }
 }
 
-type Chunks = Pin<Box<dyn Stream<Item = Result<(Bytes, Source), UpstreamError>> + Send>>;
+/// Bytes and where they come from.
+type Chunk = (Bytes, Source);
+
+/// What is to be sent.
+enum Chunks {
+    /// All of it, as with small objects in memory.
+    Here(Option<Chunk>),
+    Coming(Pin<Box<dyn Stream<Item = Result<Chunk, UpstreamError>> + Send>>),
+}
+
+impl Chunks {
+    fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Chunk, UpstreamError>>> {
+        match self {
+            Self::Here(chunk) => Poll::Ready(chunk.take().map(Ok)),
+            Self::Coming(stream) => stream.as_mut().poll_next(context),
+        }
+    }
+}
 
 /// A body of known length that tells the socket where its bytes come from.
 struct ContentBody {
-    stream: Chunks,
+    chunks: Chunks,
     remaining: u64,
     meter: Meter,
     failure: Option<UpstreamError>,
@@ -239,7 +272,7 @@ impl http_body::Body for ContentBody {
             tracing::info!(%error, "a transfer was cut because its bytes could not be had");
             return Poll::Ready(Some(Err(io::Error::other(error))));
         }
-        match body.stream.as_mut().poll_next(context) {
+        match body.chunks.poll_next(context) {
             Poll::Pending => Poll::Pending,
             Poll::Ready(None) => Poll::Ready(None),
             Poll::Ready(Some(Err(error))) => {

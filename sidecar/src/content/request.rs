@@ -5,7 +5,7 @@ use connected_cache_core::{
     AllowList, CacheHostOrigin, Conditions, Generation, ObjectKey, QueryRule, RangeHeader, RangeSpec,
     Selection, Verdict,
 };
-use connected_cache_wire::delivery_optimization::{OriginName, RequestTarget};
+use connected_cache_wire::delivery_optimization::{OriginName, RequestTarget, TargetError};
 use http::{HeaderMap, HeaderName, Method, Request, Uri, header};
 
 use super::{ContentState, respond::Refusal};
@@ -54,7 +54,7 @@ impl ContentRequest {
         if has_body(headers) {
             return Err(Refusal::BadRequest("a request for content has no body"));
         }
-        let target = RequestTarget::parse(&request.uri().to_string())
+        let target = parse_target(request.uri())
             .map_err(|_| Refusal::BadRequest("the request target can't be used"))?;
         let host = single(headers, &header::HOST);
         let (origin, key) = locate(&target, host, &state.allow_list, state.query_rule)?;
@@ -68,7 +68,7 @@ impl ContentRequest {
             target: FetchTarget {
                 origin: origin.clone(),
                 https: transport == Transport::Tls,
-                path_and_query: target.upstream_path_and_query(),
+                path_and_query: target.upstream_path_and_query().to_owned(),
                 is_signed: target.query().is_some() && !key.has_query(),
                 headers: passed_on,
             },
@@ -117,6 +117,14 @@ impl ContentRequest {
     }
 }
 
+/// A target as it stood in the request line.
+fn parse_target(uri: &Uri) -> Result<RequestTarget, TargetError> {
+    match (uri.authority(), uri.path_and_query()) {
+        (None, Some(path_and_query)) => RequestTarget::parse(path_and_query.as_str()),
+        _ => RequestTarget::parse(&uri.to_string()),
+    }
+}
+
 /// Which object a client asks for, and where it comes from. `host` is what the `Host` field says.
 pub(super) fn locate(
     target: &RequestTarget,
@@ -137,8 +145,7 @@ pub(crate) fn key_of_url(
     query_rule: QueryRule,
 ) -> Result<ObjectKey, String> {
     let uri: Uri = url.parse().map_err(|error| format!("it is no URL: {error}"))?;
-    // As it is read from a request line.
-    let target = RequestTarget::parse(&uri.to_string()).map_err(|error| error.to_string())?;
+    let target = parse_target(&uri).map_err(|error| error.to_string())?;
     let (_, key) = locate(&target, None, allow_list, query_rule).map_err(|refusal| refusal.message())?;
     Ok(key)
 }

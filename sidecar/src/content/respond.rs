@@ -1,6 +1,8 @@
 //! Reply heads (dossier delivery-optimization 1.4): numeric lengths always, ranges answered 206, and for what is refused a
 //! status that does not cost the client more than it must.
 
+use std::borrow::Cow;
+
 use axum::body::Body;
 use connected_cache_config::ClientErrors;
 use connected_cache_core::{ByteRange, ContentRange, OriginRefused};
@@ -14,6 +16,9 @@ use crate::{
 };
 
 use super::ContentState;
+
+/// Headers that a reply has beside its origin's, `Date` among them.
+const OURS: usize = 9;
 
 const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
 const X_CACHE: HeaderName = HeaderName::from_static("x-cache");
@@ -43,6 +48,7 @@ impl ReplyHead<'_> {
         let mut response = Response::new(body);
         *response.status_mut() = self.status;
         let headers = response.headers_mut();
+        headers.reserve(self.headers.len() + OURS);
         headers.extend(self.headers.iter().cloned());
         if self.status != StatusCode::NOT_MODIFIED {
             let length = self.range.map_or(0, ByteRange::length);
@@ -59,31 +65,45 @@ impl ReplyHead<'_> {
         headers.insert(header::VIA, state.via.ours());
         let (x_cache, status) = self.cache_status();
         headers.insert(X_CACHE, HeaderValue::from_static(x_cache));
-        insert_text(headers, CACHE_STATUS, &status);
+        match status {
+            Cow::Borrowed(status) => drop(headers.insert(CACHE_STATUS, HeaderValue::from_static(status))),
+            Cow::Owned(status) => insert_text(headers, CACHE_STATUS, &status),
+        }
         headers.insert(X_CID, state.node_id.clone());
         response
     }
 
     /// `X-Cache`, and `Cache-Status` (RFC 9211).
-    fn cache_status(&self) -> (&'static str, String) {
+    fn cache_status(&self) -> (&'static str, Cow<'static, str>) {
         let collapsed = if self.collapsed { "; collapsed" } else { "" };
         let source = self.source.as_str();
         match (self.result, self.freshly) {
-            (CacheResult::Hit, Freshly::NotAsked) => ("HIT", format!("connectedcache; hit; detail={source}")),
+            (CacheResult::Hit, Freshly::NotAsked) => ("HIT", plain_hit(self.source).into()),
             (CacheResult::Hit, Freshly::Stale { seconds }) => {
-                ("HIT", format!("connectedcache; hit; ttl=-{seconds}; detail={source}"))
+                ("HIT", format!("connectedcache; hit; ttl=-{seconds}; detail={source}").into())
             }
-            (CacheResult::Hit, Freshly::Validated) => {
-                ("HIT", format!("connectedcache; fwd=stale; fwd-status=304{collapsed}; detail={source}"))
-            }
+            (CacheResult::Hit, Freshly::Validated) => (
+                "HIT",
+                format!("connectedcache; fwd=stale; fwd-status=304{collapsed}; detail={source}").into(),
+            ),
             (CacheResult::Partial, _) => {
-                ("PARTIAL", format!("connectedcache; fwd=partial{collapsed}; detail=origin"))
+                ("PARTIAL", format!("connectedcache; fwd=partial{collapsed}; detail=origin").into())
             }
-            (CacheResult::Bypass, _) => ("MISS", "connectedcache; fwd=bypass; detail=origin".to_owned()),
+            (CacheResult::Bypass, _) => ("MISS", "connectedcache; fwd=bypass; detail=origin".into()),
             (CacheResult::Miss | CacheResult::None, _) => {
-                ("MISS", format!("connectedcache; fwd=miss{collapsed}; detail=origin"))
+                ("MISS", format!("connectedcache; fwd=miss{collapsed}; detail=origin").into())
             }
         }
+    }
+}
+
+/// What most replies say, without making a text for each.
+const fn plain_hit(source: Source) -> &'static str {
+    match source {
+        Source::Memory => "connectedcache; hit; detail=memory",
+        Source::Disk => "connectedcache; hit; detail=disk",
+        Source::Peer => "connectedcache; hit; detail=peer",
+        Source::Origin => "connectedcache; hit; detail=origin",
     }
 }
 

@@ -32,6 +32,9 @@ impl Via {
 
     /// The field of a request that we make for one that came with these headers.
     pub(super) fn beyond(&self, headers: &HeaderMap) -> Result<HeaderValue, Refusal> {
+        if !headers.contains_key(header::VIA) {
+            return Ok(self.ours());
+        }
         let lines = headers.get_all(header::VIA).iter().filter_map(|value| value.to_str().ok());
         let mut hops: Vec<&str> = lines.flat_map(|line| line.split(',')).map(str::trim).collect();
         let is_ours = |hop: &&str| {

@@ -14,8 +14,9 @@ pub const CACHE_HOST_ORIGIN: &str = "cacheHostOrigin";
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RequestTarget {
     authority: Option<String>,
-    path: String,
-    query: Option<String>,
+    /// Path and query as they go upstream.
+    upstream: String,
+    path_length: usize,
     cache_host_origin: Option<Result<OriginName, OriginNameError>>,
 }
 
@@ -52,11 +53,11 @@ impl RequestTarget {
         if !path.starts_with('/') {
             return Err(TargetError::UnsupportedForm);
         }
-        let (query, cache_host_origin) = match query {
-            None => (None, None),
-            Some(query) => take_cache_host_origin(query),
-        };
-        Ok(Self { authority: authority.map(str::to_owned), path: path.to_owned(), query, cache_host_origin })
+        let mut upstream = String::with_capacity(path.len() + 1 + query.map_or(0, str::len));
+        upstream.push_str(path);
+        let cache_host_origin = query.and_then(|query| push_without_origin(&mut upstream, query));
+        let authority = authority.map(str::to_owned);
+        Ok(Self { authority, upstream, path_length: path.len(), cache_host_origin })
     }
 
     /// Host and port of an absolute-form target; it counts instead of the `Host` header (RFC 9112 3.2.2).
@@ -68,13 +69,13 @@ impl RequestTarget {
     /// The path as it was received, percent-encoding untouched. Begins with `/`.
     #[must_use]
     pub fn path(&self) -> &str {
-        &self.path
+        &self.upstream[..self.path_length]
     }
 
     /// The query as it goes upstream, without its `?`.
     #[must_use]
     pub fn query(&self) -> Option<&str> {
-        self.query.as_deref()
+        self.upstream.get(self.path_length + 1..)
     }
 
     /// The last `cacheHostOrigin` parameter. `None` = there was none; an error = its value can't name an origin.
@@ -85,11 +86,8 @@ impl RequestTarget {
 
     /// Path and query for the upstream request line.
     #[must_use]
-    pub fn upstream_path_and_query(&self) -> String {
-        match &self.query {
-            Some(query) => format!("{}?{query}", self.path),
-            None => self.path.clone(),
-        }
+    pub fn upstream_path_and_query(&self) -> &str {
+        &self.upstream
     }
 }
 
@@ -110,16 +108,32 @@ fn split_authority(target: &str) -> Result<(Option<&str>, &str), TargetError> {
     Ok((Some(authority), rest))
 }
 
-/// The query without its last `cacheHostOrigin` parameter, and that parameter's value.
-fn take_cache_host_origin(query: &str) -> (Option<String>, Option<Result<OriginName, OriginNameError>>) {
-    let mut parameters: Vec<&str> = query.split('&').collect();
-    let is_ours = |parameter: &&str| {
-        parameter.split_once('=').map_or(*parameter, |(name, _)| name).eq_ignore_ascii_case(CACHE_HOST_ORIGIN)
-    };
-    let Some(position) = parameters.iter().rposition(is_ours) else { return (Some(query.to_owned()), None) };
-    let value = parameters.remove(position).split_once('=').map_or("", |(_, value)| value);
-    let rest = parameters.join("&");
-    (Some(rest).filter(|rest| !rest.is_empty()), Some(OriginName::from_parameter(value)))
+/// Appends a `?` and the query without its last `cacheHostOrigin` parameter, nothing if nothing else is in it. Gives that
+/// parameter's value.
+fn push_without_origin(upstream: &mut String, query: &str) -> Option<Result<OriginName, OriginNameError>> {
+    let mut end = query.len();
+    for parameter in query.rsplit('&') {
+        let start = end - parameter.len();
+        let (name, value) = parameter.split_once('=').unwrap_or((parameter, ""));
+        if name.eq_ignore_ascii_case(CACHE_HOST_ORIGIN) {
+            // With one of the separators around it, if there are two.
+            let rest = match (&query[..start], &query[end..]) {
+                (before, "") => (before.strip_suffix('&').unwrap_or(before), ""),
+                ("", after) => ("", &after[1..]),
+                (before, after) => (before, &after[1..]),
+            };
+            if !matches!(rest, ("", "")) {
+                upstream.push('?');
+                upstream.push_str(rest.0);
+                upstream.push_str(rest.1);
+            }
+            return Some(OriginName::from_parameter(value));
+        }
+        end = start.saturating_sub(1);
+    }
+    upstream.push('?');
+    upstream.push_str(query);
+    None
 }
 
 #[cfg(test)]

@@ -1,11 +1,11 @@
 //! The host name of an origin: what may stand in `cacheHostOrigin` (dossier 1.2, item 1).
 
-use std::fmt;
+use std::{borrow::Cow, fmt, sync::Arc};
 
 /// A host name in its one canonical spelling: lower case, no trailing dot, no port, never an IP address. It says nothing
-/// about whether we serve it.
+/// about whether we serve it. A clone shares the text.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct OriginName(String);
+pub struct OriginName(Arc<str>);
 
 /// Why a text can't name an origin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -40,16 +40,24 @@ impl OriginName {
         if !name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.')) {
             return Err(OriginNameError::ForbiddenByte);
         }
-        if name.split('.').any(str::is_empty) {
-            return Err(OriginNameError::EmptyLabel);
+        let (mut longest, mut last) = (0, "");
+        for label in name.split('.') {
+            if label.is_empty() {
+                return Err(OriginNameError::EmptyLabel);
+            }
+            (longest, last) = (label.len().max(longest), label);
         }
-        if name.len() > Self::MAX_BYTES || name.split('.').any(|label| label.len() > Self::MAX_LABEL_BYTES) {
+        if name.len() > Self::MAX_BYTES || longest > Self::MAX_LABEL_BYTES {
             return Err(OriginNameError::TooLong);
         }
-        if name.rsplit('.').next().is_some_and(is_number) {
+        if is_number(last) {
             return Err(OriginNameError::IpAddress);
         }
-        Ok(Self(name.to_ascii_lowercase()))
+        Ok(Self(if name.bytes().any(|byte| byte.is_ascii_uppercase()) {
+            name.to_ascii_lowercase().into()
+        } else {
+            name.into()
+        }))
     }
 
     /// Reads a query parameter's value: percent-decoded once, then as [`OriginName::parse`].
@@ -85,7 +93,10 @@ fn is_number(label: &str) -> bool {
         || hexadecimal.is_some_and(|digits| digits.bytes().all(|byte| byte.is_ascii_hexdigit()))
 }
 
-fn percent_decode(text: &str) -> Option<Vec<u8>> {
+fn percent_decode(text: &str) -> Option<Cow<'_, [u8]>> {
+    if !text.contains('%') {
+        return Some(Cow::Borrowed(text.as_bytes()));
+    }
     let mut decoded = Vec::with_capacity(text.len());
     let mut bytes = text.bytes();
     while let Some(byte) = bytes.next() {
@@ -97,5 +108,5 @@ fn percent_decode(text: &str) -> Option<Vec<u8>> {
         let low = char::from(bytes.next()?).to_digit(16)?;
         decoded.push(u8::try_from(high * 16 + low).ok()?);
     }
-    Some(decoded)
+    Some(Cow::Owned(decoded))
 }
