@@ -13,6 +13,9 @@ use crate::figure::{Figure, Figures};
 use crate::goals::{Aim, Goal, Unit};
 use crate::machine::Machine;
 
+/// Why an aim is not reached when nobody knows.
+const NOT_EXAMINED: &str = "not examined yet";
+
 /// A finished run.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Report {
@@ -79,6 +82,11 @@ impl Row {
             (Figure::Measured { .. }, Some(false)) => "not reached",
             (Figure::Measured { .. }, None) => "-",
         }
+    }
+
+    /// What keeps a measured figure from its aim; `None` where it is reached, or nothing is aimed at.
+    fn bound(&self) -> Option<&'static str> {
+        (self.reached == Some(false)).then(|| self.goal.bound.unwrap_or(NOT_EXAMINED))
     }
 
     /// The absolute figures, or why there are none.
