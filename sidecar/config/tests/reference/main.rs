@@ -211,6 +211,10 @@ fn every_example_is_loaded_and_has_an_effect() {
         assert_ne!(config, Config::default(), "{example}");
         assert_eq!(config.not_in_effect(), Vec::<&str>::new(), "{example}");
     }
+    let readme = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../../README.md")).unwrap();
+    let (_, rest) = readme.split_once("```yaml\ncontent:\n").expect("the README has an example of `content`");
+    let example = format!("content:\n{}", rest.split("```").next().unwrap_or_default());
+    assert_eq!(Config::from_yaml(&example).map(|config| config.content.pins.len()), Ok(1), "{example}");
     for example in page.examples("sh\n") {
         let variables: Vec<(&str, &str)> = example
             .lines()
