@@ -22,7 +22,8 @@ pub(crate) struct Options {
     /// Download the files of this folder instead of the large files that were just built.
     #[arg(long, value_name = "DIR")]
     content: Option<PathBuf>,
-    /// Leave everything running at the end, and say how to look at it and how to remove it.
+    /// Leave everything running at the end, and say how to look at it and how to remove it; with --embedded, leave only the
+    /// folders of the caches behind.
     #[arg(long)]
     keep: bool,
 }
