@@ -4,13 +4,32 @@
 mod common;
 
 use common::{built, plain, validated};
-use connected_cache_config::{ByteSize, Config, ContentClass, LogLevel};
+use connected_cache_config::{ByteSize, Config, ContentClass, KEYS, LogLevel};
 use serde_json::json;
 
 fn rendered(spec: &serde_json::Value) -> Config {
     let config_map = built(spec).config_map;
     let text = &config_map.data.expect("data")["config.yaml"];
     Config::from_yaml(text).unwrap_or_else(|error| panic!("the sidecar refuses\n{text}\n{error}"))
+}
+
+/// Every field that reaches the sidecar, with another value than its default.
+fn every_block() -> serde_json::Value {
+    json!({
+        "storage": {"volumes": [{"name": "a", "size": "10Gi"}, {"name": "b", "size": "20Gi"}], "minFree": "3Gi"},
+        "content": {
+            "extraOrigins": [{"host": "*.example.edu", "class": "Xbox", "alias": "mirror.example.edu"}],
+            "denyOrigins": ["dl.example.org"],
+            "allowPrivateTargets": true,
+        },
+        "upstream": {
+            "resolve": [{"host": "dl.example.edu", "address": "[2001:db8::1]:8080"}],
+            "timeouts": {"connectSeconds": 1, "firstByteSeconds": 2, "idleSeconds": 4},
+        },
+        "rollout": {"drainSeconds": 42},
+        "log": {"level": "Debug"},
+        "expose": {"ipFamilyPolicy": "PreferDualStack"},
+    })
 }
 
 #[test]
@@ -27,20 +46,7 @@ fn an_empty_spec_renders_the_defaults_and_nothing_else() {
 
 #[test]
 fn every_block_of_the_spec_reaches_the_sidecar() {
-    let config = rendered(&json!({
-        "storage": {"volumes": [{"name": "a", "size": "10Gi"}, {"name": "b", "size": "20Gi"}], "minFree": "3Gi"},
-        "content": {
-            "extraOrigins": [{"host": "*.example.edu", "class": "Xbox", "alias": "mirror.example.edu"}],
-            "denyOrigins": ["dl.example.org"],
-            "allowPrivateTargets": true,
-        },
-        "upstream": {
-            "resolve": [{"host": "dl.example.edu", "address": "[2001:db8::1]:8080"}],
-            "timeouts": {"connectSeconds": 1, "firstByteSeconds": 2, "idleSeconds": 4},
-        },
-        "rollout": {"drainSeconds": 42},
-        "log": {"level": "Debug"},
-    }));
+    let config = rendered(&every_block());
     let volumes: Vec<_> =
         config.storage.volumes.iter().map(|volume| (volume.path.to_str(), volume.limit)).collect();
     assert_eq!(
@@ -60,6 +66,36 @@ fn every_block_of_the_spec_reaches_the_sidecar() {
     assert_eq!((timeouts.connect_seconds, timeouts.first_byte_seconds, timeouts.idle_seconds), (1, 2, 4));
     assert_eq!(config.shutdown.drain_seconds, 42);
     assert_eq!(config.log.level, LogLevel::Debug);
+}
+
+#[test]
+fn the_reference_of_the_configuration_lists_the_keys_that_are_rendered() {
+    let text = built(&every_block()).config_map.data.expect("data")["config.yaml"].clone();
+    let document: serde_json::Value = serde_saphyr::from_str(&text).expect("YAML");
+    let is_rendered = |path: &str| document.pointer(&format!("/{}", path.replace('.', "/"))).is_some();
+    let page = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/configuration.md"))
+        .expect("docs/configuration.md");
+    let (_, table) = page.split_once("| key | comes from |\n|---|---|\n").expect("the table of fields");
+    let rows = table.lines().take_while(|line| line.starts_with('|'));
+    let listed: Vec<&str> = rows
+        .filter_map(|row| row.split(" | ").next())
+        .flat_map(|keys| keys.split('`').skip(1).step_by(2))
+        .collect();
+    // It comes from the pod, by a variable.
+    assert!(listed.contains(&"node.name"), "{listed:?}");
+    for path in listed.iter().filter(|path| **path != "node.name") {
+        assert!(is_rendered(path), "docs/configuration.md lists `{path}`, which no field reaches");
+    }
+    for key in KEYS.iter().filter(|key| is_rendered(key.path)) {
+        let is_listed = listed.iter().any(|path| {
+            key.path.strip_prefix(path).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+        });
+        assert!(
+            is_listed,
+            "docs/configuration.md: add to the table of \"In Kubernetes\":\n| `{}` | FIELD |",
+            key.path
+        );
+    }
 }
 
 #[test]
