@@ -51,6 +51,16 @@ pub(crate) enum Transport {
     Tls,
 }
 
+impl Transport {
+    /// The port that is meant where a URL of this transport names none.
+    pub(crate) const fn default_port(self) -> u16 {
+        match self {
+            Self::Plain => 80,
+            Self::Tls => 443,
+        }
+    }
+}
+
 /// The other end of a connection.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Peer {

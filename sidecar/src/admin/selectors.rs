@@ -170,7 +170,8 @@ mod tests {
             format!("http://cache.example{FILE}?P1=1&P2=2&cacheHostOrigin=dl.delivery.mp.microsoft.com"),
             format!("http://10.0.0.1:8080{FILE}?cacheHostOrigin=DL.delivery.mp.microsoft.com."),
             format!("http://dl.delivery.mp.microsoft.com{FILE}?P1=9"),
-            format!("https://dl.delivery.mp.microsoft.com:80{FILE}"),
+            format!("http://dl.delivery.mp.microsoft.com:80{FILE}"),
+            format!("https://dl.delivery.mp.microsoft.com:443{FILE}"),
             format!("{FILE}?cacheHostOrigin=dl.delivery.mp.microsoft.com"),
         ] {
             let filter = purge(&encoded(&url)).unwrap().into_filter();

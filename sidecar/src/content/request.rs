@@ -5,8 +5,10 @@ use connected_cache_core::{
     AllowList, CacheHostOrigin, Conditions, Generation, ObjectKey, QueryRule, RangeHeader, RangeSpec,
     Selection, Verdict,
 };
-use connected_cache_wire::delivery_optimization::{OriginName, RequestTarget, TargetError};
-use http::{HeaderMap, HeaderName, Method, Request, Uri, header};
+use connected_cache_wire::delivery_optimization::{
+    OriginAuthority, OriginName, OriginNameError, RequestTarget, TargetError,
+};
+use http::{HeaderMap, HeaderName, Method, Request, Uri, header, uri::Scheme};
 
 use super::{ContentState, respond::Refusal};
 use crate::{
@@ -57,7 +59,8 @@ impl ContentRequest {
         let target = parse_target(request.uri())
             .map_err(|_| Refusal::BadRequest("the request target can't be used"))?;
         let host = single(headers, &header::HOST);
-        let (origin, key) = locate(&target, host, &state.allow_list, state.query_rule)?;
+        let rules = Rules { allow_list: &state.allow_list, query_rule: state.query_rule, transport };
+        let (origin, key) = locate(&target, host, rules)?;
         let mut passed_on: HeaderMap = [header::USER_AGENT, MS_CV]
             .into_iter()
             .filter_map(|name| headers.get(&name).map(|value| (name, value.clone())))
@@ -125,15 +128,23 @@ fn parse_target(uri: &Uri) -> Result<RequestTarget, TargetError> {
     }
 }
 
+/// What decides which object is meant.
+#[derive(Clone, Copy)]
+struct Rules<'a> {
+    allow_list: &'a AllowList,
+    query_rule: QueryRule,
+    /// How the client came, which says what the port of an origin is.
+    transport: Transport,
+}
+
 /// Which object a client asks for, and where it comes from. `host` is what the `Host` field says.
-pub(super) fn locate(
+fn locate(
     target: &RequestTarget,
     host: Option<&str>,
-    allow_list: &AllowList,
-    query_rule: QueryRule,
+    rules: Rules<'_>,
 ) -> Result<(CacheHostOrigin, ObjectKey), Refusal> {
-    let origin = allow_list.admit(&origin_name(target, host)?)?;
-    let key = ObjectKey::new(&origin, target.path(), target.query(), query_rule);
+    let origin = rules.allow_list.admit(&origin_name(target, host, rules.transport)?)?;
+    let key = ObjectKey::new(&origin, target.path(), target.query(), rules.query_rule);
     Ok((origin, key))
 }
 
@@ -145,20 +156,35 @@ pub(crate) fn key_of_url(
     query_rule: QueryRule,
 ) -> Result<ObjectKey, String> {
     let uri: Uri = url.parse().map_err(|error| format!("it is no URL: {error}"))?;
+    let is_https = uri.scheme() == Some(&Scheme::HTTPS);
+    let transport = if is_https { Transport::Tls } else { Transport::Plain };
     let target = parse_target(&uri).map_err(|error| error.to_string())?;
-    let (_, key) = locate(&target, None, allow_list, query_rule).map_err(|refusal| refusal.message())?;
+    let rules = Rules { allow_list, query_rule, transport };
+    let (_, key) = locate(&target, None, rules).map_err(|refusal| refusal.message())?;
     Ok(key)
 }
 
 /// The last `cacheHostOrigin`, else the host that the request is addressed to.
-fn origin_name(target: &RequestTarget, host: Option<&str>) -> Result<OriginName, Refusal> {
-    if let Some(named) = target.cache_host_origin() {
-        return named.clone().map_err(Refusal::OriginName);
+fn origin_name(
+    target: &RequestTarget,
+    host: Option<&str>,
+    transport: Transport,
+) -> Result<OriginName, Refusal> {
+    let (authority, other_port) = match target.cache_host_origin() {
+        Some(named) => {
+            (named.clone().map_err(Refusal::OriginName)?, Refusal::OriginName(OriginNameError::BadPort))
+        }
+        None => {
+            let host = target.authority().or(host).unwrap_or_default();
+            let authority = OriginAuthority::parse(host).map_err(|_| Refusal::NotACacheRequest)?;
+            (authority, Refusal::NotACacheRequest)
+        }
+    };
+    // The port of the transport is what the name alone means; any other would be another origin.
+    if authority.port().is_some_and(|port| port != transport.default_port()) {
+        return Err(other_port);
     }
-    let host = target.authority().or(host).unwrap_or_default();
-    // A port of 80 is what the name alone means; any other would be another origin.
-    let host = host.strip_suffix(":80").unwrap_or(host);
-    OriginName::parse(host).map_err(|_| Refusal::NotACacheRequest)
+    Ok(authority.name().clone())
 }
 
 /// All lines of a field that is a list, as one; `None` = there is none.

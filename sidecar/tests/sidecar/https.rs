@@ -40,14 +40,19 @@ impl Secure {
         self.folder.path().join("tls")
     }
 
-    /// What curl got: its exit status and the body.
+    /// What curl got for a path of the usual origin: its exit status and the body.
     pub(crate) async fn curl(&self, path: &str, arguments: &[&str]) -> (i32, Vec<u8>) {
+        self.curl_target(&format!("{path}?cacheHostOrigin={HOST}"), arguments).await
+    }
+
+    /// As [`Self::curl`], for any target.
+    async fn curl_target(&self, target: &str, arguments: &[&str]) -> (i32, Vec<u8>) {
         let port = self.sidecar.https_address().unwrap().port();
         let output = Command::new("curl")
             .args(["--silent", "--show-error", "--max-time", "30", "--cacert"])
             .arg(self.files().join("ca.pem"))
             .args(arguments)
-            .arg(format!("https://localhost:{port}{path}?cacheHostOrigin={HOST}"))
+            .arg(format!("https://localhost:{port}{target}"))
             .stdin(Stdio::null())
             .output()
             .await
@@ -89,6 +94,32 @@ async fn what_was_stored_over_http_is_served_over_https_and_counted() {
     let served = || secure.sidecar.served_bytes(connected_cache_sidecar::metrics::Source::Disk) - before;
     eventually("every byte is counted", || async { served() == content.length + 21 }).await;
     assert_eq!(secure.origin.seen().len(), 3, "nothing was fetched for https");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn over_https_an_origin_s_port_is_443_and_no_other() {
+    let secure = Secure::start(|_, _| {}).await;
+    let content = Content::new(10, 1);
+    secure.origin.put("/f", &content);
+    fill(&secure, "/f").await;
+    let by_parameter =
+        |suffix: &str| (format!("/f?cacheHostOrigin={HOST}{suffix}"), "Host: cache".to_owned());
+    let by_host = |suffix: &str| ("/f".to_owned(), format!("Host: {HOST}{suffix}"));
+    let asked = async |(target, host): (String, String)| {
+        secure.curl_target(&target, &["--header", &host, "--fail"]).await
+    };
+    for suffix in ["", ":443"] {
+        for request in [by_parameter(suffix), by_host(suffix)] {
+            assert_eq!(asked(request.clone()).await, (0, content.whole()), "{request:?}");
+        }
+    }
+    // 22: curl got a status of 400 or above.
+    for suffix in [":80", ":8443", ":"] {
+        for request in [by_parameter(suffix), by_host(suffix)] {
+            assert_eq!(asked(request.clone()).await.0, 22, "{request:?}");
+        }
+    }
+    assert_eq!(secure.origin.seen().len(), 1, "nothing was asked for https");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

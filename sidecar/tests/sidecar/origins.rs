@@ -35,8 +35,14 @@ async fn the_host_header_names_the_origin_when_the_parameter_is_absent() {
         let reply = setup.ask("GET", "/mscomtest/wuidt.gif", &[&format!("Host: {host}")]).await;
         assert_eq!((reply.status, reply.body), (200, content.whole()), "{host}");
     }
-    let reply = setup.ask("GET", "/mscomtest/wuidt.gif", &["Host: 127.0.0.1"]).await;
-    assert_eq!(reply.status, 403);
+    for host in ["127.0.0.1".to_owned(), format!("{HOST}:443"), format!("{HOST}:8080")] {
+        let reply = setup.ask("GET", "/mscomtest/wuidt.gif", &[&format!("Host: {host}")]).await;
+        assert_eq!(reply.status, 403, "{host}");
+    }
+    for (port, status) in [(":80", 200), ("%3A80", 200), (":443", 403)] {
+        let target = format!("/mscomtest/wuidt.gif?cacheHostOrigin={HOST}{port}");
+        assert_eq!(setup.ask("GET", &target, &[]).await.status, status, "{port}");
+    }
 }
 
 #[tokio::test]

@@ -3,8 +3,10 @@
 //! A client turns `http://origin/path?query` into `http://cache/path?query&cacheHostOrigin=origin`. The CDN's URLs are signed,
 //! so [`RequestTarget`] keeps path and query byte for byte and takes out nothing but that one parameter.
 
+mod origin_authority;
 mod origin_name;
 
+pub use origin_authority::OriginAuthority;
 pub use origin_name::{OriginName, OriginNameError};
 
 /// Name of the query parameter that carries the origin's host; compared without regard to case.
@@ -17,7 +19,7 @@ pub struct RequestTarget {
     /// Path and query as they go upstream.
     upstream: String,
     path_length: usize,
-    cache_host_origin: Option<Result<OriginName, OriginNameError>>,
+    cache_host_origin: Option<Result<OriginAuthority, OriginNameError>>,
 }
 
 /// Why a request target can't be used.
@@ -80,7 +82,7 @@ impl RequestTarget {
 
     /// The last `cacheHostOrigin` parameter. `None` = there was none; an error = its value can't name an origin.
     #[must_use]
-    pub fn cache_host_origin(&self) -> Option<&Result<OriginName, OriginNameError>> {
+    pub fn cache_host_origin(&self) -> Option<&Result<OriginAuthority, OriginNameError>> {
         self.cache_host_origin.as_ref()
     }
 
@@ -110,7 +112,10 @@ fn split_authority(target: &str) -> Result<(Option<&str>, &str), TargetError> {
 
 /// Appends a `?` and the query without its last `cacheHostOrigin` parameter, nothing if nothing else is in it. Gives that
 /// parameter's value.
-fn push_without_origin(upstream: &mut String, query: &str) -> Option<Result<OriginName, OriginNameError>> {
+fn push_without_origin(
+    upstream: &mut String,
+    query: &str,
+) -> Option<Result<OriginAuthority, OriginNameError>> {
     let mut end = query.len();
     for parameter in query.rsplit('&') {
         let start = end - parameter.len();
@@ -127,7 +132,7 @@ fn push_without_origin(upstream: &mut String, query: &str) -> Option<Result<Orig
                 upstream.push_str(rest.0);
                 upstream.push_str(rest.1);
             }
-            return Some(OriginName::from_parameter(value));
+            return Some(OriginAuthority::from_parameter(value));
         }
         end = start.saturating_sub(1);
     }

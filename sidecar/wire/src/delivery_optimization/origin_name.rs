@@ -1,4 +1,4 @@
-//! The host name of an origin: what may stand in `cacheHostOrigin` (dossier 1.2, item 1).
+//! The host name of an origin (dossier 1.2, item 1).
 
 use std::{borrow::Cow, fmt, sync::Arc};
 
@@ -19,12 +19,15 @@ pub enum OriginNameError {
     /// A name above 253 bytes or a label above 63.
     #[error("a name or label that is too long")]
     TooLong,
-    /// Anything but letters, digits, hyphens, underscores and dots: a port, user info, a path, white space.
+    /// Anything but letters, digits, hyphens, underscores and dots: user info, a path, white space.
     #[error("a byte that can't be part of a host name")]
     ForbiddenByte,
     /// An IP address, in any spelling that resolvers take for one.
     #[error("an IP address instead of a name")]
     IpAddress,
+    /// What stands behind the colon is no port.
+    #[error("a port that is not a number from 1 to 65535")]
+    BadPort,
 }
 
 impl OriginName {
@@ -33,7 +36,7 @@ impl OriginName {
     /// Longest label in bytes.
     pub const MAX_LABEL_BYTES: usize = 63;
 
-    /// Reads a name that is not percent-encoded, such as the host part of a `Host` header.
+    /// Reads a name that is not percent-encoded.
     pub fn parse(text: &str) -> Result<Self, OriginNameError> {
         let name = text.strip_suffix('.').unwrap_or(text);
         // Bytes first: a literal such as `[::1]` or a port is best explained by its odd byte.
@@ -58,13 +61,6 @@ impl OriginName {
         } else {
             name.into()
         }))
-    }
-
-    /// Reads a query parameter's value: percent-decoded once, then as [`OriginName::parse`].
-    pub fn from_parameter(value: &str) -> Result<Self, OriginNameError> {
-        let decoded = percent_decode(value).ok_or(OriginNameError::BadPercentEncoding)?;
-        let text = std::str::from_utf8(&decoded).map_err(|_| OriginNameError::ForbiddenByte)?;
-        Self::parse(text)
     }
 
     /// The canonical spelling.
@@ -93,7 +89,7 @@ fn is_number(label: &str) -> bool {
         || hexadecimal.is_some_and(|digits| digits.bytes().all(|byte| byte.is_ascii_hexdigit()))
 }
 
-fn percent_decode(text: &str) -> Option<Cow<'_, [u8]>> {
+pub(super) fn percent_decode(text: &str) -> Option<Cow<'_, [u8]>> {
     if !text.contains('%') {
         return Some(Cow::Borrowed(text.as_bytes()));
     }

@@ -7,7 +7,7 @@ fn parsed(target: &str) -> RequestTarget {
 }
 
 fn origin(target: &str) -> Option<Result<String, OriginNameError>> {
-    parsed(target).cache_host_origin().map(|origin| origin.clone().map(|name| name.as_str().to_owned()))
+    parsed(target).cache_host_origin().map(|origin| origin.clone().map(|authority| authority.to_string()))
 }
 
 /// Target as received, upstream path and query, origin. The first is a request of the Linux agent as seen on the wire.
@@ -20,6 +20,8 @@ const VECTORS: &[(&str, &str, &str)] = &[
     ("/f?cacheHostOrigin=a.example", "/f", "a.example"),
     ("/f?CACHEHOSTORIGIN=A.Example.", "/f", "a.example"),
     ("/f?cacheHostOrigin=a%2Eexample", "/f", "a.example"),
+    ("/f?cacheHostOrigin=A.example.:8080", "/f", "a.example:8080"),
+    ("/f?cacheHostOrigin=a.example%3A443", "/f", "a.example:443"),
     (
         "/f?cacheHostOrigin=first.example&x=&cacheHostOrigin=last.example",
         "/f?cacheHostOrigin=first.example&x=",
@@ -63,7 +65,7 @@ fn without_the_parameter_the_target_is_untouched() {
 
 #[test]
 fn values_that_name_no_origin_are_rejected() {
-    use OriginNameError::{BadPercentEncoding, EmptyLabel, ForbiddenByte, IpAddress, TooLong};
+    use OriginNameError::{BadPercentEncoding, BadPort, EmptyLabel, ForbiddenByte, IpAddress, TooLong};
     let long_label = "a".repeat(64);
     let long_name = format!("{}x", "abcdefghi.".repeat(26));
     let cases = [
@@ -72,8 +74,15 @@ fn values_that_name_no_origin_are_rejected() {
         ("a..example", EmptyLabel),
         (".example", EmptyLabel),
         ("a.example..", EmptyLabel),
-        ("a.example:80", ForbiddenByte),
-        ("a.example%3A80", ForbiddenByte),
+        ("a.example:", BadPort),
+        ("a.example:0", BadPort),
+        ("a.example:080", BadPort),
+        ("a.example:%2B80", BadPort),
+        ("a.example:65536", BadPort),
+        ("a.example:80:80", BadPort),
+        ("a.example:http", BadPort),
+        (":80", EmptyLabel),
+        ("127.0.0.1:80", IpAddress),
         ("a/b", ForbiddenByte),
         ("user@a.example", ForbiddenByte),
         ("a%5Cb", ForbiddenByte),
@@ -85,6 +94,7 @@ fn values_that_name_no_origin_are_rejected() {
         ("%ff", ForbiddenByte),
         ("b\u{fc}cher.example", ForbiddenByte),
         ("[::1]", ForbiddenByte),
+        ("[::1]:80", ForbiddenByte),
         ("%zz", BadPercentEncoding),
         ("a%2", BadPercentEncoding),
         ("127.0.0.1", IpAddress),
@@ -120,7 +130,7 @@ proptest! {
     fn any_text_is_a_target_or_an_error(text: String) {
         let _ = RequestTarget::parse(&text);
         let _ = OriginName::parse(&text);
-        let _ = OriginName::from_parameter(&text);
+        let _ = OriginAuthority::from_parameter(&text);
     }
 
     /// A client appends its parameter at the end; whatever the original was, the origin sees exactly that again.
@@ -135,7 +145,7 @@ proptest! {
         let target = parsed(&format!("{original}{separator}cacheHostOrigin={name}"));
         prop_assert_eq!(target.upstream_path_and_query(), original);
         let origin = target.cache_host_origin().cloned().unwrap().unwrap();
-        prop_assert_eq!(origin.as_str(), name);
+        prop_assert_eq!(origin.to_string(), name);
     }
 
     #[test]
