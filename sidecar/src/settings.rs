@@ -20,7 +20,8 @@ pub(crate) fn allow_list(content: &config::Content) -> Result<AllowList, OriginP
     let mut extra = Vec::new();
     for origin in &content.extra_origins {
         extra.push(AllowedOrigin {
-            pattern: origin.host.parse()?,
+            pattern: origin.name().parse()?,
+            port: origin.port(),
             class: origin.class.map_or(ContentClass::Other, class_of),
             // Validation has seen that it is a name.
             alias: origin.alias.as_deref().and_then(|alias| OriginName::parse(alias).ok()),

@@ -17,8 +17,8 @@ mod stream;
 
 use std::{sync::Arc, time::Duration};
 
-use connected_cache_core::{AllowList, CacheHostOrigin, PIECE_LENGTH_BYTES};
-use connected_cache_wire::delivery_optimization::OriginName;
+use connected_cache_core::{AllowList, CacheHostOrigin, OriginRefused, PIECE_LENGTH_BYTES};
+use connected_cache_wire::delivery_optimization::OriginAuthority;
 use http::{HeaderMap, HeaderValue, Response, StatusCode, Uri, header, uri};
 use hyper::body::Incoming;
 use tokio::time::{Instant, timeout_at};
@@ -126,7 +126,7 @@ impl Upstream {
     ) -> Result<Response<OriginBody>, UpstreamError> {
         let deadline = Instant::now() + self.first_byte;
         let scheme = if target.https { "https" } else { "http" };
-        let mut uri = uri_of(scheme, target.origin.name().as_str(), &target.path_and_query)?;
+        let mut uri = uri_of(scheme, &target.origin.authority(), &target.path_and_query)?;
         let headers = fields(target, headers);
         for _ in 0..=MAX_REDIRECTS {
             let (response, lease) = timeout_at(deadline, self.pool.get(&uri, &headers))
@@ -152,17 +152,22 @@ impl Upstream {
         if !matches!(next.scheme_str(), Some("http" | "https")) {
             return Err(refused("to another protocol"));
         }
-        let name =
-            next.host().and_then(|host| OriginName::parse(host).ok()).ok_or(refused("to an address"))?;
-        self.allow_list.admit(&name).map_err(|_| refused("to a host outside the allow-list"))?;
-        Ok(next)
+        let default_port = if next.scheme() == Some(&uri::Scheme::HTTPS) { 443 } else { 80 };
+        let authority =
+            next.authority().and_then(|authority| OriginAuthority::parse(authority.as_str()).ok());
+        let authority = authority.ok_or(refused("to an address"))?;
+        match self.allow_list.admit_exactly(&authority, default_port) {
+            Ok(_) => Ok(next),
+            Err(OriginRefused::OtherPort) => Err(refused("to a port outside the allow-list")),
+            Err(_) => Err(refused("to a host outside the allow-list")),
+        }
     }
 }
 
-fn uri_of(scheme: &str, host: &str, path_and_query: &str) -> Result<Uri, UpstreamError> {
+fn uri_of(scheme: &str, authority: &str, path_and_query: &str) -> Result<Uri, UpstreamError> {
     let mut parts = uri::Parts::default();
     parts.scheme = scheme.parse().ok();
-    parts.authority = host.parse().ok();
+    parts.authority = authority.parse().ok();
     parts.path_and_query = path_and_query.parse().ok();
     Uri::from_parts(parts).map_err(|_| UpstreamError::Protocol { reason: "its URL can't be asked for" })
 }

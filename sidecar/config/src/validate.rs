@@ -10,7 +10,7 @@ use std::{
 
 use url::Url;
 
-use crate::{ArrayScope, BitsPeersMode, Config, ControlPlaneMode, load::Problem};
+use crate::{ArrayScope, BitsPeersMode, Config, ControlPlaneMode, ExtraOrigin, load::Problem};
 
 /// Smallest limit of a volume: a few pieces, below which nothing useful could be kept.
 const LEAST_VOLUME_LIMIT_BYTES: u64 = 4 << 20;
@@ -114,7 +114,7 @@ fn storage(config: &Config, problems: &mut Problems) {
 fn content(config: &Config, problems: &mut Problems) {
     for (index, origin) in config.content.extra_origins.iter().enumerate() {
         let entry = format!("content.extraOrigins[{index}]");
-        host_pattern(&format!("{entry}.host"), &origin.host, problems);
+        origin_host(&format!("{entry}.host"), origin, problems);
         if let Some(alias) = &origin.alias {
             host_name(&format!("{entry}.alias"), alias, problems);
         }
@@ -310,6 +310,19 @@ fn host_pattern(path: &str, pattern: &str, problems: &mut Problems) {
     host_name(path, pattern.strip_prefix("*.").unwrap_or(pattern), problems);
 }
 
+/// `name`, `*.name`, and either with a port.
+fn origin_host(path: &str, origin: &ExtraOrigin, problems: &mut Problems) {
+    let (host, name) = (&origin.host, origin.name());
+    let port = host.strip_prefix(name).and_then(|rest| rest.strip_prefix(':'));
+    if port.is_some_and(|port| is_host_name(name.trim_start_matches("*.")) && !port.contains('/')) {
+        if !port.is_some_and(is_port) {
+            problems.add(path, format!("`{host}` has no port from 1 to 65535, write host or host:port"));
+        }
+    } else {
+        host_pattern(path, host, problems);
+    }
+}
+
 fn host_name(path: &str, name: &str, problems: &mut Problems) {
     if name.is_empty() {
         problems.add(path, "is required: a host name");
@@ -327,6 +340,12 @@ fn is_host_name(name: &str) -> bool {
                 && label.len() <= 63
                 && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_')
         })
+}
+
+/// Digits alone, and no zero before them.
+fn is_port(text: &str) -> bool {
+    let is_number = text.bytes().all(|byte| byte.is_ascii_digit()) && !text.starts_with('0');
+    is_number && text.parse::<u16>().is_ok()
 }
 
 fn host_and_port(path: &str, text: &str, problems: &mut Problems) {

@@ -3,7 +3,7 @@
 
 mod built_in;
 
-use connected_cache_wire::delivery_optimization::OriginName;
+use connected_cache_wire::delivery_optimization::{OriginAuthority, OriginName};
 
 use crate::{CacheHostOrigin, ContentClass, OriginPattern, OriginRefused};
 
@@ -12,6 +12,8 @@ use crate::{CacheHostOrigin, ContentClass, OriginPattern, OriginRefused};
 pub struct AllowedOrigin {
     /// Names it covers.
     pub pattern: OriginPattern,
+    /// The one port of them that is asked; `None` = that of the transport. Each port needs an entry of its own.
+    pub port: Option<u16>,
     /// What they deliver.
     pub class: ContentClass,
     /// Host in cache keys instead of the real one, so that several hosts share their objects.
@@ -37,19 +39,48 @@ impl AllowList {
         Self { allowed, denied }
     }
 
-    /// The name as an origin that may be served.
-    pub fn admit(&self, name: &OriginName) -> Result<CacheHostOrigin, OriginRefused> {
+    /// The origin that a client names, if it may be served. A name without a port, which is how clients write it even where the
+    /// original URL had one, means the port of the transport where that is allowed, else the port of the first entry that
+    /// covers the name.
+    pub fn admit(
+        &self,
+        asked: &OriginAuthority,
+        default_port: u16,
+    ) -> Result<CacheHostOrigin, OriginRefused> {
+        match (self.admit_exactly(asked, default_port), asked.port()) {
+            (Err(OriginRefused::OtherPort), None) => {
+                self.find(asked.name(), |_| true).ok_or(OriginRefused::NotListed)
+            }
+            (outcome, _) => outcome,
+        }
+    }
+
+    /// As [`Self::admit`], for a URL: a name without a port means the port of the transport and no other.
+    pub fn admit_exactly(
+        &self,
+        asked: &OriginAuthority,
+        default_port: u16,
+    ) -> Result<CacheHostOrigin, OriginRefused> {
+        let name = asked.name();
         if self.denied.iter().any(|pattern| pattern.matches(name)) {
             return Err(OriginRefused::Denied);
         }
-        let origin = self
-            .allowed
-            .iter()
-            .find(|origin| origin.pattern.matches(name))
-            .ok_or(OriginRefused::NotListed)?;
-        Ok(CacheHostOrigin {
+        let port = asked.port().unwrap_or(default_port);
+        let is_asked = |listed: Option<u16>| listed.unwrap_or(default_port) == port;
+        self.find(name, is_asked).ok_or_else(|| match self.find(name, |_| true) {
+            Some(_) => OriginRefused::OtherPort,
+            None => OriginRefused::NotListed,
+        })
+    }
+
+    /// By the first entry that covers the name and whose port will do.
+    fn find(&self, name: &OriginName, will_do: impl Fn(Option<u16>) -> bool) -> Option<CacheHostOrigin> {
+        let covers = |origin: &&AllowedOrigin| origin.pattern.matches(name) && will_do(origin.port);
+        let origin = self.allowed.iter().find(covers)?;
+        Some(CacheHostOrigin {
             name: name.clone(),
-            key_host: origin.alias.clone().unwrap_or_else(|| name.clone()),
+            port: origin.port,
+            alias: origin.alias.clone(),
             class: origin.class,
         })
     }
@@ -70,7 +101,12 @@ mod tests {
     }
 
     fn extra(text: &str) -> AllowedOrigin {
-        AllowedOrigin { pattern: pattern(text), class: ContentClass::Other, alias: None }
+        AllowedOrigin { pattern: pattern(text), port: None, class: ContentClass::Other, alias: None }
+    }
+
+    /// As a client over HTTP asks.
+    fn admit(list: &AllowList, asked: &str) -> Result<CacheHostOrigin, OriginRefused> {
+        list.admit(&OriginAuthority::parse(asked).unwrap(), 80)
     }
 
     #[test]
@@ -94,7 +130,7 @@ mod tests {
             ("a.b.nlu.dl.adu.microsoft.com", ContentClass::DeviceUpdate),
         ];
         for (host, class) in cases {
-            assert_eq!(list.admit(&name(host)).map(|origin| origin.class()), Ok(class), "{host}");
+            assert_eq!(admit(&list, host).map(|origin| origin.class()), Ok(class), "{host}");
         }
     }
 
@@ -156,7 +192,7 @@ mod tests {
             for host in hosts {
                 let below = host.replace('*', "a.b");
                 for host in [host.trim_start_matches("*."), below.as_str()] {
-                    assert_eq!(list.admit(&name(host)).map(|origin| origin.class()), Ok(class), "{host}");
+                    assert_eq!(admit(&list, host).map(|origin| origin.class()), Ok(class), "{host}");
                 }
             }
         }
@@ -165,7 +201,7 @@ mod tests {
                 format!("swd{number}.manage.microsoft.com"),
                 format!("swd{number}-mscdn.manage.microsoft.com"),
             ] {
-                assert_eq!(list.admit(&name(&host)).map(|origin| origin.class()), Ok(Intune), "{host}");
+                assert_eq!(admit(&list, &host).map(|origin| origin.class()), Ok(Intune), "{host}");
             }
         }
     }
@@ -185,7 +221,7 @@ mod tests {
             "localhost",
         ];
         for host in strangers {
-            assert_eq!(list.admit(&name(host)), Err(OriginRefused::NotListed), "{host}");
+            assert_eq!(admit(&list, host), Err(OriginRefused::NotListed), "{host}");
         }
     }
 
@@ -199,7 +235,7 @@ mod tests {
             ("one.example.org", true),
             ("x.one.example.org", false),
         ] {
-            assert_eq!(list.admit(&name(host)).is_ok(), served, "{host}");
+            assert_eq!(admit(&list, host).is_ok(), served, "{host}");
         }
     }
 
@@ -214,7 +250,7 @@ mod tests {
             ("x.example.edu", Err(OriginRefused::Denied)),
             ("y.example.edu", Ok(ContentClass::Other)),
         ] {
-            assert_eq!(list.admit(&name(host)).map(|origin| origin.class()), served, "{host}");
+            assert_eq!(admit(&list, host).map(|origin| origin.class()), served, "{host}");
         }
     }
 
@@ -225,15 +261,62 @@ mod tests {
             vec![AllowedOrigin { alias: Some(alias.clone()), ..extra("*.example.edu") }],
             Vec::new(),
         );
-        let origin = list.admit(&name("eu.example.edu")).unwrap();
-        assert_eq!((origin.name(), origin.key_host()), (&name("eu.example.edu"), &alias));
+        let origin = admit(&list, "eu.example.edu").unwrap();
+        assert_eq!((origin.name(), &*origin.key_host()), (&name("eu.example.edu"), alias.as_str()));
+    }
+
+    #[test]
+    fn each_port_of_a_host_is_allowed_by_an_entry_of_its_own() {
+        use OriginRefused::{Denied, NotListed, OtherPort};
+        let at = |text: &str, port| AllowedOrigin { port: Some(port), ..extra(text) };
+        let alone = "alone.example";
+        let list = AllowList::new(
+            vec![at(alone, 8080), at("both.example", 8080), extra("both.example"), at("tls.example", 443)],
+            vec![pattern("denied.alone.example")],
+        );
+        let plain = AllowList::new(vec![extra(alone)], Vec::new());
+        // The list, what is asked over which default port, the port that is then asked, and the host in the key.
+        let cases = [
+            (&list, "alone.example", 80, Ok((Some(8080), "alone.example:8080"))),
+            (&list, "alone.example:8080", 80, Ok((Some(8080), "alone.example:8080"))),
+            (&list, "alone.example:80", 80, Err(OtherPort)),
+            (&list, "alone.example:8081", 80, Err(OtherPort)),
+            (&list, "both.example", 80, Ok((None, "both.example"))),
+            (&list, "both.example:80", 80, Ok((None, "both.example"))),
+            (&list, "both.example:443", 80, Err(OtherPort)),
+            (&list, "both.example:8080", 443, Ok((Some(8080), "both.example:8080"))),
+            (&list, "tls.example", 443, Ok((Some(443), "tls.example:443"))),
+            (&list, "tls.example:443", 80, Ok((Some(443), "tls.example:443"))),
+            (&list, "x.alone.example:8080", 80, Err(NotListed)),
+            (&list, "denied.alone.example:8080", 80, Err(Denied)),
+            (&plain, "alone.example:8080", 80, Err(OtherPort)),
+        ];
+        for (list, asked, default_port, expected) in cases {
+            let origin = list.admit(&OriginAuthority::parse(asked).unwrap(), default_port);
+            let found = origin.map(|origin| (origin.port(), origin.key_host().into_owned()));
+            assert_eq!(found, expected.map(|(port, host)| (port, host.to_owned())), "{asked}");
+        }
+        // In a URL the name alone is the port of its scheme.
+        let bare = OriginAuthority::parse(alone).unwrap();
+        assert_eq!(list.admit_exactly(&bare, 80), Err(OtherPort));
+        assert!(list.admit_exactly(&bare, 8080).is_ok());
+    }
+
+    #[test]
+    fn hosts_with_ports_share_by_alias_too() {
+        let alias = Some(name("shared.example"));
+        let at = |port| AllowedOrigin { port: Some(port), alias: alias.clone(), ..extra("a.example") };
+        let list = AllowList::new(vec![at(8080), at(9090)], Vec::new());
+        for asked in ["a.example:8080", "a.example:9090"] {
+            assert_eq!(admit(&list, asked).unwrap().key_host(), "shared.example");
+        }
     }
 
     proptest! {
         #[test]
         fn a_name_is_only_served_below_a_listed_one(host in "[a-z]{1,8}(\\.[a-z]{1,8}){0,4}") {
             let list = AllowList::new(vec![extra("*.a.b")], Vec::new());
-            let served = list.admit(&name(&host)).is_ok();
+            let served = admit(&list, &host).is_ok();
             prop_assert_eq!(served, host == "a.b" || host.ends_with(".a.b"));
         }
     }

@@ -5,7 +5,7 @@ use crate::{ObjectKey, OriginPattern};
 /// Keys of some host, below some path. What is not given matches everything.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct KeyPattern {
-    /// Compared with the host in the key, which is the alias where one is configured.
+    /// Compared with the host in the key, which is the alias where one is configured. Its port doesn't matter.
     pub host: Option<OriginPattern>,
     /// How path and query begin, byte for byte.
     pub prefix: Option<String>,
@@ -15,7 +15,8 @@ impl KeyPattern {
     /// Whether the key, as [`ObjectKey::as_str`] gives it, is one of those.
     #[must_use]
     pub fn matches(&self, key: &str) -> bool {
-        let (host, rest) = ObjectKey::split(key);
+        let (authority, rest) = ObjectKey::split(key);
+        let host = authority.split_once(':').map_or(authority, |(host, _)| host);
         self.host.as_ref().is_none_or(|pattern| pattern.matches_canonical(host))
             && self.prefix.as_ref().is_none_or(|prefix| rest.starts_with(prefix.as_str()))
     }
@@ -44,6 +45,8 @@ mod tests {
             (Some("c.example"), Some("/files"), false),
         ] {
             assert_eq!(pattern(host, prefix).matches(key), expected, "{host:?} {prefix:?}");
+            let at_port = key.replacen('/', ":8080/", 1);
+            assert_eq!(pattern(host, prefix).matches(&at_port), expected, "{host:?} {prefix:?}");
         }
     }
 }

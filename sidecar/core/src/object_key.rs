@@ -27,11 +27,11 @@ impl ObjectKey {
     /// The key of a path and query at an origin, both as they go upstream.
     #[must_use]
     pub fn new(origin: &CacheHostOrigin, path: &str, query: Option<&str>, rule: QueryRule) -> Self {
-        let host = origin.key_host().as_str();
+        let host = origin.key_host();
         let query = query.filter(|_| rule == QueryRule::KeepAll || !has_signature_query(path));
         let length = host.len() + path.len() + query.map_or(0, |query| 1 + query.len());
         let mut key = String::with_capacity(length);
-        key.push_str(host);
+        key.push_str(&host);
         key.push_str(path);
         if let Some(query) = query {
             key.push('?');
@@ -58,7 +58,7 @@ impl ObjectKey {
         self.0.contains('?')
     }
 
-    /// A key taken apart: its host, and path and query.
+    /// A key taken apart: its host, with a port if it has one, and path and query.
     #[must_use]
     pub fn split(key: &str) -> (&str, &str) {
         key.split_at(key.find('/').unwrap_or(key.len()))
@@ -88,17 +88,21 @@ fn has_signature_query(path: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use connected_cache_wire::delivery_optimization::OriginName;
+    use connected_cache_wire::delivery_optimization::{OriginAuthority, OriginName};
 
     use super::*;
     use crate::{AllowList, AllowedOrigin, ContentClass};
 
     fn key(host: &str, path: &str, query: Option<&str>, rule: QueryRule) -> ObjectKey {
         let alias = OriginName::parse("shared.example").ok();
-        let regional =
-            AllowedOrigin { pattern: "*.example".parse().unwrap(), class: ContentClass::Other, alias };
-        let origin =
-            AllowList::new(vec![regional], Vec::new()).admit(&OriginName::parse(host).unwrap()).unwrap();
+        let regional = AllowedOrigin {
+            pattern: "*.example".parse().unwrap(),
+            port: None,
+            class: ContentClass::Other,
+            alias,
+        };
+        let list = AllowList::new(vec![regional], Vec::new());
+        let origin = list.admit(&OriginAuthority::parse(host).unwrap(), 80).unwrap();
         ObjectKey::new(&origin, path, query, rule)
     }
 

@@ -1,6 +1,6 @@
 //! Origins that may be served: patterns, and the type that proves that a name passed the allow-list.
 
-use std::{fmt, str::FromStr};
+use std::{borrow::Cow, fmt, str::FromStr};
 
 use connected_cache_wire::delivery_optimization::{OriginName, OriginNameError};
 
@@ -66,7 +66,8 @@ impl ContentClass {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct CacheHostOrigin {
     pub(crate) name: OriginName,
-    pub(crate) key_host: OriginName,
+    pub(crate) port: Option<u16>,
+    pub(crate) alias: Option<OriginName>,
     pub(crate) class: ContentClass,
 }
 
@@ -77,10 +78,29 @@ impl CacheHostOrigin {
         &self.name
     }
 
-    /// The name that stands in cache keys: the alias, where one is configured.
+    /// The port that is asked; `None` = that of the transport.
     #[must_use]
-    pub const fn key_host(&self) -> &OriginName {
-        &self.key_host
+    pub const fn port(&self) -> Option<u16> {
+        self.port
+    }
+
+    /// Name, and port if it is not that of the transport, as they stand in a URL.
+    #[must_use]
+    pub fn authority(&self) -> String {
+        match self.port {
+            Some(port) => format!("{}:{port}", self.name),
+            None => self.name.to_string(),
+        }
+    }
+
+    /// The host that stands in cache keys: the alias, where one is configured, else the name with its port.
+    #[must_use]
+    pub fn key_host(&self) -> Cow<'_, str> {
+        match (&self.alias, self.port) {
+            (Some(alias), _) => alias.as_str().into(),
+            (None, None) => self.name.as_str().into(),
+            (None, Some(_)) => self.authority().into(),
+        }
     }
 
     /// What it delivers.
@@ -96,6 +116,9 @@ pub enum OriginRefused {
     /// On the list of denied origins.
     #[error("this origin is denied by content.denyOrigins")]
     Denied,
+    /// A list has the name, but not with this port.
+    #[error("this port of the origin is on no allow-list, add host:port to content.extraOrigins to serve it")]
+    OtherPort,
     /// On no list.
     #[error("this origin is on no allow-list, add it to content.extraOrigins to serve it")]
     NotListed,

@@ -179,6 +179,7 @@ mod tests {
         }
         for (url, words) in [
             ("http://evil.example/f", "content.extraOrigins"),
+            ("https://dl.delivery.mp.microsoft.com:80/f", "host:port to content.extraOrigins"),
             ("http://10.0.0.1/f", "cacheHostOrigin"),
             ("not a url", "it is no URL"),
             ("ftp://dl.delivery.mp.microsoft.com/f", "absolute http URL"),

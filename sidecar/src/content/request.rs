@@ -5,9 +5,7 @@ use connected_cache_core::{
     AllowList, CacheHostOrigin, Conditions, Generation, ObjectKey, QueryRule, RangeHeader, RangeSpec,
     Selection, Verdict,
 };
-use connected_cache_wire::delivery_optimization::{
-    OriginAuthority, OriginName, OriginNameError, RequestTarget, TargetError,
-};
+use connected_cache_wire::delivery_optimization::{OriginAuthority, RequestTarget, TargetError};
 use http::{HeaderMap, HeaderName, Method, Request, Uri, header, uri::Scheme};
 
 use super::{ContentState, respond::Refusal};
@@ -143,7 +141,7 @@ fn locate(
     host: Option<&str>,
     rules: Rules<'_>,
 ) -> Result<(CacheHostOrigin, ObjectKey), Refusal> {
-    let origin = rules.allow_list.admit(&origin_name(target, host, rules.transport)?)?;
+    let origin = rules.allow_list.admit(&authority(target, host)?, rules.transport.default_port())?;
     let key = ObjectKey::new(&origin, target.path(), target.query(), rules.query_rule);
     Ok((origin, key))
 }
@@ -165,26 +163,12 @@ pub(crate) fn key_of_url(
 }
 
 /// The last `cacheHostOrigin`, else the host that the request is addressed to.
-fn origin_name(
-    target: &RequestTarget,
-    host: Option<&str>,
-    transport: Transport,
-) -> Result<OriginName, Refusal> {
-    let (authority, other_port) = match target.cache_host_origin() {
-        Some(named) => {
-            (named.clone().map_err(Refusal::OriginName)?, Refusal::OriginName(OriginNameError::BadPort))
-        }
-        None => {
-            let host = target.authority().or(host).unwrap_or_default();
-            let authority = OriginAuthority::parse(host).map_err(|_| Refusal::NotACacheRequest)?;
-            (authority, Refusal::NotACacheRequest)
-        }
-    };
-    // The port of the transport is what the name alone means; any other would be another origin.
-    if authority.port().is_some_and(|port| port != transport.default_port()) {
-        return Err(other_port);
+fn authority(target: &RequestTarget, host: Option<&str>) -> Result<OriginAuthority, Refusal> {
+    if let Some(named) = target.cache_host_origin() {
+        return named.clone().map_err(Refusal::OriginName);
     }
-    Ok(authority.name().clone())
+    let host = target.authority().or(host).unwrap_or_default();
+    OriginAuthority::parse(host).map_err(|_| Refusal::NotACacheRequest)
 }
 
 /// All lines of a field that is a list, as one; `None` = there is none.

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use connected_cache_config::{ClientErrors, ContentClass, ExtraOrigin};
 
-use crate::support::{Content, Fault, HOST, Setup};
+use crate::support::{Content, Fault, HOST, Origin, Setup, eventually};
 
 #[tokio::test]
 async fn strangers_and_what_names_no_origin_are_403_and_never_asked() {
@@ -79,6 +79,61 @@ async fn extra_origins_are_served_and_share_objects_by_alias() {
     let cold = setup.ask("GET", "/f?cacheHostOrigin=eu.example.edu", &[]).await;
     let warm = setup.ask("GET", "/f?cacheHostOrigin=US.example.edu", &[]).await;
     assert_eq!((cold.header("X-Cache"), warm.header("X-Cache")), (Some("MISS"), Some("HIT")));
+}
+
+#[tokio::test]
+async fn an_origin_with_a_port_is_asked_at_that_port_and_at_no_other() {
+    let (second, third) = (Origin::start().await, Origin::start().await);
+    let port = |origin: &Origin| origin.address().port();
+    let ports = [port(&second), port(&third)];
+    let extra = |host: String| ExtraOrigin { host, ..ExtraOrigin::default() };
+    let setup = Setup::start_with(|config| {
+        config.content.extra_origins = ports.map(|port| extra(format!("localhost:{port}"))).to_vec();
+    })
+    .await;
+    let contents = [Content::new(10, 1), Content::new(10, 2)];
+    second.put("/f", &contents[0]);
+    third.put("/f", &contents[1]);
+    // Twice: what comes from the cache is that of the same port.
+    for _ in 0..2 {
+        for (port, content) in ports.iter().zip(&contents) {
+            let reply = setup.ask("GET", &format!("/f?cacheHostOrigin=localhost:{port}"), &[]).await;
+            assert_eq!((reply.status, &reply.body), (200, &content.whole()), "{port}");
+            let reply = setup.ask("GET", "/f", &[&format!("Host: LOCALHOST:{port}")]).await;
+            assert_eq!((reply.status, &reply.body), (200, &content.whole()), "{port}");
+        }
+    }
+    // Clients leave the port out: it is that of the first entry.
+    assert_eq!(setup.ask("GET", "/f?cacheHostOrigin=localhost", &[]).await.body, contents[0].whole());
+    for (origin, port) in [&second, &third].into_iter().zip(ports) {
+        let seen = origin.seen();
+        assert_eq!((seen.len(), seen[0].header("host")), (1, Some(format!("localhost:{port}").as_str())));
+    }
+    let other = setup.origin.address().port();
+    for target in [format!("localhost:{other}"), "localhost:80".to_owned(), format!("{HOST}:{}", ports[0])] {
+        let reply = setup.ask("GET", &format!("/f?cacheHostOrigin={target}"), &[]).await;
+        assert_eq!(reply.status, 403, "{target}");
+        assert!(reply.text().contains("host:port to content.extraOrigins"), "{}", reply.text());
+    }
+    assert_eq!(setup.origin.seen().len(), 0);
+    // Redirects are held to the same ports.
+    let to = |port| Fault::Redirect(format!("http://localhost:{port}/f"));
+    second.set_fault("/to-listed", Some(to(ports[1])));
+    second.set_fault("/to-other", Some(to(other)));
+    second.set_fault("/to-none", Some(Fault::Redirect("http://localhost/f".into())));
+    for (path, status) in [("/to-listed", 200), ("/to-other", 502), ("/to-none", 502)] {
+        let reply = setup.ask("GET", &format!("{path}?cacheHostOrigin=localhost:{}", ports[0]), &[]).await;
+        assert_eq!(reply.status, status, "{path}: {}", reply.text());
+    }
+    assert_eq!(setup.origin.seen().len(), 0);
+    // Stored content is found by the host, whatever the port.
+    let url = format!("http%3A%2F%2Flocalhost%3A{}%2Ff", ports[1]);
+    let listed = async |query: &str| setup.admin(&format!("/objects?{query}")).await.text();
+    eventually("all are stored", || async { listed("host=localhost").await.matches("/f\"").count() == 2 })
+        .await;
+    let one = listed(&format!("url={url}")).await;
+    assert!(one.contains(&format!("localhost:{}/f", ports[1])), "{one}");
+    assert_eq!(one.matches("/f\"").count(), 1, "{one}");
 }
 
 #[tokio::test]

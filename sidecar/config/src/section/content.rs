@@ -38,12 +38,28 @@ pub struct Content {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "camelCase")]
 pub struct ExtraOrigin {
-    /// `name` or `*.name`; the star also covers the bare name. No scheme, no port. Required.
+    /// `name` or `*.name`; the star also covers the bare name. With `:port` behind it that port is allowed and asked instead of 80
+    /// or 443, and no other. No scheme. Required.
     pub host: String,
     /// The class it counts as. `None` = `Other`.
     pub class: Option<ContentClass>,
     /// Host name used in the cache key instead of the real one, so that several hosts share their objects.
     pub alias: Option<String>,
+}
+
+impl ExtraOrigin {
+    /// The pattern of names in `host`.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        self.host.split_once(':').map_or(&self.host, |(name, _)| name)
+    }
+
+    /// The port in `host`. `None` = none stands there, or something that validation refuses.
+    #[must_use]
+    pub fn port(&self) -> Option<u16> {
+        let (_, port) = self.host.split_once(':')?;
+        port.parse().ok()
+    }
 }
 
 /// What kind of content an origin delivers: a closed set, used as a label of metrics.
@@ -139,4 +155,44 @@ pub enum EvictionPolicy {
     Auto,
     /// Least recently used object first.
     Lru,
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::Config;
+
+    fn of_host(host: &str) -> Result<Config, crate::ConfigError> {
+        Config::from_yaml(&format!("content: {{extraOrigins: [{{host: '{host}'}}]}}"))
+    }
+
+    #[test]
+    fn an_origin_is_a_name_with_or_without_a_port() {
+        for (host, name, port) in [
+            ("a.example", "a.example", None),
+            ("a.example:1", "a.example", Some(1)),
+            ("*.a.example:65535", "*.a.example", Some(65535)),
+        ] {
+            let config = of_host(host).unwrap();
+            let origin = &config.content.extra_origins[0];
+            assert_eq!((origin.name(), origin.port()), (name, port), "{host}");
+        }
+    }
+
+    #[test]
+    fn a_port_that_is_none_is_refused_by_the_name_of_its_key() {
+        for port in ["", "0", "080", "+80", "65536", "http", "80:80"] {
+            let error = of_host(&format!("a.example:{port}")).unwrap_err().to_string();
+            assert!(
+                error.contains("content.extraOrigins[0].host") && error.contains("1 to 65535"),
+                "{error}"
+            );
+        }
+        for host in ["http://a.example", "http://a.example:80", "10.0.0.1:80", ":80", "[::1]:80"] {
+            let error = of_host(host).unwrap_err().to_string();
+            assert!(
+                error.contains("content.extraOrigins[0].host") && error.contains("not a host name"),
+                "{error}"
+            );
+        }
+    }
 }

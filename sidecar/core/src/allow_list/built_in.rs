@@ -55,7 +55,7 @@ pub(super) fn origins() -> Vec<AllowedOrigin> {
         .flat_map(|(class, patterns)| patterns.iter().map(move |pattern| (*class, *pattern)))
         // Every pattern above is well-formed: `every_built_in_pattern_is_well_formed` below counts them.
         .filter_map(|(class, pattern)| {
-            Some(AllowedOrigin { pattern: pattern.parse().ok()?, class, alias: None })
+            Some(AllowedOrigin { pattern: pattern.parse().ok()?, port: None, class, alias: None })
         })
         .collect()
 }

@@ -23,8 +23,8 @@ async fn start(record: Record) -> (Setup, Front, NameServer) {
     let front = Front::start(setup.origin.address()).await;
     let server = NameServer::start(record).await;
     setup.config.upstream.resolvers = vec![server.address];
-    setup.config.content.extra_origins =
-        vec![ExtraOrigin { host: "*.example.edu".into(), ..ExtraOrigin::default() }];
+    let host = format!("*.example.edu:{}", front.address.port());
+    setup.config.content.extra_origins = vec![ExtraOrigin { host, ..ExtraOrigin::default() }];
     setup.restart().await;
     (setup, front, server)
 }
