@@ -127,6 +127,8 @@ pub struct Counters {
     pub origin_bytes: AtomicU64,
     /// Requests to origins.
     pub origin_requests: AtomicU64,
+    /// Requests that went to an origin because the parent gave nothing.
+    pub parent_fallbacks: AtomicU64,
     /// Pieces that could not be stored.
     pub pieces_passed_through: AtomicU64,
     /// Stored pieces whose bytes were not those that were stored.
@@ -267,9 +269,16 @@ fn instrument_counters(meter: &opentelemetry::metrics::Meter, counters: &Arc<Cou
             }
         })
         .build();
-    let single: [(&'static str, &'static str, Counter); 9] = [
-        ("connectedcache_origin_bytes", "Body bytes fetched from origins", |c| &c.origin_bytes),
-        ("connectedcache_origin_requests", "Requests sent to origins", |c| &c.origin_requests),
+    let single: [(&'static str, &'static str, Counter); 10] = [
+        ("connectedcache_origin_bytes", "Body bytes fetched from origins or the parent", |c| &c.origin_bytes),
+        ("connectedcache_origin_requests", "Requests to origins, or to the parent first", |c| {
+            &c.origin_requests
+        }),
+        (
+            "connectedcache_parent_fallbacks",
+            "Requests sent to origins because the parent gave nothing",
+            |c| &c.parent_fallbacks,
+        ),
         ("connectedcache_pieces_passed_through", "Pieces that no volume could take", |c| {
             &c.pieces_passed_through
         }),

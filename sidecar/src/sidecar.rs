@@ -133,7 +133,7 @@ impl Sidecar {
         let bandwidth = Bandwidth::new(settings::bandwidth_plan(&config.bandwidth)?, counters.clone());
         let metrics = Metrics::new(&counters, &store, bandwidth.as_ref())?;
         let (fetches, services) = (Tasks::default(), Tasks::default());
-        let upstream = Upstream::new(&config, allow_list.clone(), bandwidth.clone());
+        let upstream = Upstream::new(&config, allow_list.clone(), bandwidth.clone(), counters.clone());
         let first_byte = upstream.first_byte_budget();
         let rules = RulesByClass::new(&config.content);
         let catalog = Catalog::new(CatalogParts {

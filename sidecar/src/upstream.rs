@@ -1,5 +1,5 @@
-//! The client towards origins: one request for one range, redirects followed by ourselves and only inside the allow-list,
-//! deadlines below those of the clients behind us (dossier delivery-optimization 1.2, item 5).
+//! The client towards origins, or the parent instead of them: one request for one range, redirects followed by ourselves and only
+//! inside the allow-list, deadlines below those of the clients behind us (dossier delivery-optimization 1.2, item 5).
 //!
 //! It is built on hyper's connections and not on a URL-normalising client, because CDN URLs are signed: the origin must
 //! see path and query byte for byte as the client sent them. The pool is ours, so that the limit of connections is exact.
@@ -10,29 +10,35 @@ mod connector;
 mod error;
 mod location;
 mod names;
+mod parent;
 mod pool;
 mod proxy;
 mod roots;
 mod stream;
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
 use connected_cache_core::{AllowList, CacheHostOrigin, OriginRefused, PIECE_LENGTH_BYTES};
 use connected_cache_wire::delivery_optimization::OriginAuthority;
-use http::{HeaderMap, HeaderValue, Response, StatusCode, Uri, header, uri};
+use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, Uri, header, uri};
 use hyper::body::Incoming;
 use tokio::time::{Instant, timeout_at};
 use tokio_util::task::AbortOnDropHandle;
 
-use crate::bandwidth::Bandwidth;
+use crate::{bandwidth::Bandwidth, metrics::Counters};
 use connector::Connector;
 use names::Names;
-use pool::Pool;
+use parent::Parent;
+use pool::{Lease, Pool, Question};
 use proxy::Proxy;
 use roots::Roots;
 
 pub(crate) use body::OriginBody;
 pub use error::UpstreamError;
+pub(crate) use parent::X_FORWARDED_PROTO;
 
 /// Redirects that are followed for one request.
 const MAX_REDIRECTS: usize = 10;
@@ -59,6 +65,9 @@ pub struct FetchTarget {
 pub struct Upstream {
     pool: Arc<Pool>,
     allow_list: Arc<AllowList>,
+    /// `None` = origins are always asked themselves.
+    parent: Option<Arc<Parent>>,
+    counters: Arc<Counters>,
     first_byte: Duration,
     idle: Duration,
     /// `None` = there are no caps.
@@ -80,6 +89,7 @@ impl Upstream {
         config: &connected_cache_config::Config,
         allow_list: Arc<AllowList>,
         bandwidth: Option<Arc<Bandwidth>>,
+        counters: Arc<Counters>,
     ) -> Self {
         let upstream = &config.upstream;
         let connect_timeout = Duration::from_secs(upstream.timeouts.connect_seconds);
@@ -97,6 +107,8 @@ impl Upstream {
         Self {
             pool,
             allow_list,
+            parent: upstream.parent.as_ref().and_then(Parent::new).map(Arc::new),
+            counters,
             first_byte: first_byte.max((connect_timeout + first_byte).min(FIRST_BYTE_LIMIT)),
             idle: Duration::from_secs(upstream.timeouts.idle_seconds),
             bandwidth,
@@ -124,19 +136,85 @@ impl Upstream {
         target: &FetchTarget,
         headers: &HeaderMap,
     ) -> Result<Response<OriginBody>, UpstreamError> {
+        self.ask(&Method::GET, target, headers).await
+    }
+
+    async fn ask(
+        &self,
+        method: &Method,
+        target: &FetchTarget,
+        headers: &HeaderMap,
+    ) -> Result<Response<OriginBody>, UpstreamError> {
         let deadline = Instant::now() + self.first_byte;
-        let scheme = if target.https { "https" } else { "http" };
-        let mut uri = uri_of(scheme, &target.origin.authority(), &target.path_and_query)?;
         let headers = fields(target, headers);
-        for _ in 0..=MAX_REDIRECTS {
-            let (response, lease) = timeout_at(deadline, self.pool.get(&uri, &headers))
-                .await
-                .map_err(|_| UpstreamError::TimedOut)??;
-            if !is_redirect(response.status()) {
-                let pace = self.bandwidth.as_ref().and_then(Bandwidth::of_upstream);
-                return Ok(response.map(|body| OriginBody::new(body, lease, self.idle, pace)));
+        let of_parent = self.ask_parent(method, target, &headers).await?;
+        let parent = self.parent.clone().filter(|_| of_parent.is_some());
+        let (response, lease) = if let Some(answer) = of_parent {
+            answer
+        } else {
+            let scheme = if target.https { "https" } else { "http" };
+            let uri = uri_of(scheme, &target.origin.authority(), &target.path_and_query)?;
+            let question = Question { method, uri: &uri, headers: &headers, is_named: false };
+            self.follow(question, deadline).await?
+        };
+        let pace = self.bandwidth.as_ref().and_then(Bandwidth::of_upstream);
+        Ok(response.map(|body| OriginBody::new(body, lease, parent, self.idle, pace)))
+    }
+
+    /// What the parent says of the content. `None` = there is none to ask, or it says nothing of the content: then the origin is
+    /// to be asked, for which half of the time is left.
+    async fn ask_parent(
+        &self,
+        method: &Method,
+        target: &FetchTarget,
+        headers: &HeaderMap,
+    ) -> Result<Option<(Response<Incoming>, Lease)>, UpstreamError> {
+        let Some(parent) = self.parent.as_ref().filter(|parent| parent.is_for(target)) else {
+            return Ok(None);
+        };
+        if !parent.rests() {
+            let mut headers = headers.clone();
+            if parent.https && !target.https {
+                headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static("http"));
             }
-            uri = self.next_hop(&uri, &response)?;
+            let uri = parent.uri(target)?;
+            let question = Question { method, uri: &uri, headers: &headers, is_named: true };
+            let error = match self.follow(question, Instant::now() + self.first_byte / 2).await {
+                Ok(answer) if parent::is_of_the_origin(answer.0.status()) => return Ok(Some(answer)),
+                Ok((response, _)) if response.status() == StatusCode::LOOP_DETECTED => {
+                    return Err(UpstreamError::Loop);
+                }
+                Ok((response, _)) => UpstreamError::Status { status: response.status() },
+                Err(error) => {
+                    // Where it sent us is not itself.
+                    if !matches!(error, UpstreamError::Redirect { .. } | UpstreamError::PrivateTarget) {
+                        parent.rest();
+                    }
+                    error
+                }
+            };
+            tracing::info!(label = error.label(), %error, "the parent gave nothing, the origin itself is asked");
+        }
+        self.counters.parent_fallbacks.fetch_add(1, Ordering::Relaxed);
+        Ok(None)
+    }
+
+    /// Asks, and goes where redirects lead.
+    async fn follow(
+        &self,
+        question: Question<'_>,
+        deadline: Instant,
+    ) -> Result<(Response<Incoming>, Lease), UpstreamError> {
+        let (mut uri, mut is_named) = (question.uri.clone(), question.is_named);
+        for _ in 0..=MAX_REDIRECTS {
+            let question = Question { uri: &uri, is_named, ..question };
+            let asking = timeout_at(deadline, self.pool.ask(&question));
+            let (response, lease) = asking.await.map_err(|_| UpstreamError::TimedOut)??;
+            if !is_redirect(response.status()) {
+                return Ok((response, lease));
+            }
+            // Nobody but the one who answered named where it leads.
+            (uri, is_named) = (self.next_hop(&uri, &response)?, false);
         }
         Err(UpstreamError::Redirect { reason: "too often" })
     }
@@ -194,7 +272,8 @@ mod tests {
             let mut config = connected_cache_config::Config::default();
             config.upstream.timeouts.connect_seconds = connect_seconds;
             config.upstream.timeouts.first_byte_seconds = first_byte_seconds;
-            Upstream::new(&config, Arc::new(AllowList::new(Vec::new(), Vec::new())), None).first_byte_budget()
+            let allow_list = Arc::new(AllowList::new(Vec::new(), Vec::new()));
+            Upstream::new(&config, allow_list, None, Arc::default()).first_byte_budget()
         };
         assert_eq!(budget(3, 8), FIRST_BYTE_LIMIT);
         assert_eq!(budget(30, 60), FIRST_BYTE_LIMIT);

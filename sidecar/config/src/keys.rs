@@ -60,6 +60,7 @@ pub const KEYS: &[Key] = &[
     now("upstream.resolvers"),
     now("upstream.proxy"),
     now("upstream.noProxy"),
+    now("upstream.parent"),
     now("upstream.caFile"),
     now("upstream.maxConnectionsPerOrigin"),
     now("upstream.clientErrors"),

@@ -156,7 +156,13 @@ fn upstream(config: &Config, problems: &mut Problems) {
         }
     }
     if let Some(url) = &upstream.proxy {
-        proxy(url, problems);
+        bare_url("upstream.proxy", url, problems);
+    }
+    if let Some(url) = &upstream.parent {
+        bare_url("upstream.parent", url, problems);
+        if !url.username().is_empty() || url.password().is_some() {
+            problems.add("upstream.parent", "must have no user and password: a parent is asked without");
+        }
     }
     for (index, host) in upstream.no_proxy.iter().enumerate() {
         if host.parse::<IpAddr>().is_err() {
@@ -175,11 +181,11 @@ fn upstream(config: &Config, problems: &mut Problems) {
 }
 
 /// Messages name no more of the URL than its scheme: it may hold a password.
-fn proxy(url: &Url, problems: &mut Problems) {
+fn bare_url(path: &str, url: &Url, problems: &mut Problems) {
     if !matches!(url.scheme(), "http" | "https") {
-        problems.add("upstream.proxy", format!("must be an http or https URL, not {}", url.scheme()));
+        problems.add(path, format!("must be an http or https URL, not {}", url.scheme()));
     } else if url.path() != "/" || url.query().is_some() || url.fragment().is_some() {
-        problems.add("upstream.proxy", "must end after host and port, without path, query or fragment");
+        problems.add(path, "must end after host and port, without path, query or fragment");
     }
 }
 

@@ -41,6 +41,7 @@ fn documented() -> Vec<(&'static str, Value)> {
         ("upstream.resolvers", json!([])),
         ("upstream.proxy", json!(null)),
         ("upstream.noProxy", json!([])),
+        ("upstream.parent", json!(null)),
         ("upstream.caFile", json!(null)),
         ("upstream.maxConnectionsPerOrigin", json!(64)),
         ("upstream.clientErrors", json!("PassOn")),

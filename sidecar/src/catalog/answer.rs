@@ -21,6 +21,9 @@ const PASSED_ON: [HeaderName; 8] = [
     header::CONTENT_LANGUAGE,
 ];
 
+/// Fields of a request to an origin that depend on the client's.
+const FROM_CLIENTS: [&str; 3] = ["user-agent", "ms-cv", "x-forwarded-proto"];
+
 /// The longest content that is believed to exist. The largest game packages have a tenth of it; and as memory grows with the
 /// number of pieces, an origin must not be able to name any number it likes.
 const MAX_CONTENT_LENGTH_BYTES: u64 = 1 << 40;
@@ -100,10 +103,10 @@ pub(super) fn is_shared(headers: &HeaderMap, generation: &Generation) -> bool {
     if control.no_store || control.private {
         return false;
     }
-    // Of what a client sends only these two go on to the origin, so others that are named are always the same.
+    // Of what a client sends only these go on to the origin, so others that are named are always the same.
     let varies = headers.get_all(header::VARY).iter().filter_map(|value| value.to_str().ok());
     let depends = varies.flat_map(|value| value.split(',')).map(str::trim).any(|name| {
-        name == "*" || name.eq_ignore_ascii_case("user-agent") || name.eq_ignore_ascii_case("ms-cv")
+        name == "*" || FROM_CLIENTS.iter().any(|from_client| name.eq_ignore_ascii_case(from_client))
     });
     !depends && (generation.is_named() || generation.content_length_bytes <= PIECE_LENGTH_BYTES)
 }

@@ -12,7 +12,7 @@ use super::{ContentState, respond::Refusal};
 use crate::{
     catalog::{OpenRequest, Wanted},
     socket::Transport,
-    upstream::FetchTarget,
+    upstream::{FetchTarget, X_FORWARDED_PROTO},
 };
 
 /// The client's correlation vector, passed on to the origin.
@@ -57,6 +57,7 @@ impl ContentRequest {
         let target = parse_target(request.uri())
             .map_err(|_| Refusal::BadRequest("the request target can't be used"))?;
         let host = single(headers, &header::HOST);
+        let transport = original_transport(headers, transport);
         let rules = Rules { allow_list: &state.allow_list, query_rule: state.query_rule, transport };
         let (origin, key) = locate(&target, host, rules)?;
         let mut passed_on: HeaderMap = [header::USER_AGENT, MS_CV]
@@ -131,7 +132,7 @@ fn parse_target(uri: &Uri) -> Result<RequestTarget, TargetError> {
 struct Rules<'a> {
     allow_list: &'a AllowList,
     query_rule: QueryRule,
-    /// How the client came, which says what the port of an origin is.
+    /// How the client asks, which says what the port of an origin is.
     transport: Transport,
 }
 
@@ -169,6 +170,15 @@ fn authority(target: &RequestTarget, host: Option<&str>) -> Result<OriginAuthori
     }
     let host = target.authority().or(host).unwrap_or_default();
     OriginAuthority::parse(host).map_err(|_| Refusal::NotACacheRequest)
+}
+
+/// How the client asks for the origin: as it came, unless another cache took its request in the clear and passed it on by TLS.
+/// The other way round would ask in the clear what came over TLS.
+fn original_transport(headers: &HeaderMap, transport: Transport) -> Transport {
+    match single(headers, &X_FORWARDED_PROTO) {
+        Some(scheme) if scheme.eq_ignore_ascii_case("http") => Transport::Plain,
+        _ => transport,
+    }
 }
 
 /// All lines of a field that is a list, as one; `None` = there is none.

@@ -2,14 +2,14 @@
 //! with an error in time for another try. Under a bandwidth cap it is given out in turns, and what has not been given out is not
 //! asked for: the origin's packets wait where the kernel keeps them, and then at the origin.
 
-use std::{future::poll_fn, time::Duration};
+use std::{future::poll_fn, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http_body_util::BodyExt;
 use hyper::body::{Body, Incoming};
 use tokio::time::{Instant, timeout};
 
-use super::{UpstreamError, error::chain, pool::Lease};
+use super::{UpstreamError, error::chain, parent::Parent, pool::Lease};
 use crate::bandwidth::Pace;
 
 /// Clients leave a cache that gives them less than 4,000 bytes a second over 20 seconds (dossier delivery-optimization 1.5).
@@ -27,6 +27,8 @@ pub(crate) struct OriginBody {
     body: Incoming,
     /// The connection that it comes on, until all of it is here. Dropped after the body.
     lease: Option<Lease>,
+    /// Who sends it, if that is the parent.
+    parent: Option<Arc<Parent>>,
     idle: Duration,
     window_waited: Duration,
     window_bytes: u64,
@@ -39,11 +41,18 @@ pub(crate) struct OriginBody {
 
 impl OriginBody {
     /// `pace` = `None`: there is no cap.
-    pub(super) fn new(body: Incoming, lease: Lease, idle: Duration, pace: Option<Pace>) -> Self {
+    pub(super) fn new(
+        body: Incoming,
+        lease: Lease,
+        parent: Option<Arc<Parent>>,
+        idle: Duration,
+        pace: Option<Pace>,
+    ) -> Self {
         let lease = Some(lease).filter(|_| !body.is_end_stream());
         Self {
             body,
             lease,
+            parent,
             idle,
             window_waited: Duration::ZERO,
             window_bytes: 0,
@@ -62,7 +71,12 @@ impl OriginBody {
     /// The next bytes; `None` at its proper end.
     pub(crate) async fn next(&mut self) -> Result<Option<Bytes>, UpstreamError> {
         if self.held_back.is_empty() {
-            let Some(bytes) = self.receive().await? else { return Ok(None) };
+            let received = self.receive().await;
+            if let (Err(_), Some(parent)) = (&received, &self.parent) {
+                // The next try is made at the origin.
+                parent.rest();
+            }
+            let Some(bytes) = received? else { return Ok(None) };
             self.held_back = bytes;
         }
         let length = self.held_back.len();

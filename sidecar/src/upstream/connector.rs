@@ -18,19 +18,21 @@ use super::{
     stream::Stream,
 };
 
-/// Where a connection leads: scheme, host and port of an origin.
+/// Where a connection leads: scheme, host and port of an origin or of the parent.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Endpoint {
     pub(super) https: bool,
     pub(super) host: String,
     pub(super) port: u16,
+    /// The administrator named it, so its address may be any.
+    pub(super) is_named: bool,
 }
 
 impl Endpoint {
-    pub(super) fn of(uri: &Uri) -> Option<Self> {
+    pub(super) fn of(uri: &Uri, is_named: bool) -> Option<Self> {
         let https = uri.scheme_str() == Some("https");
         let port = uri.port_u16().unwrap_or(if https { 443 } else { 80 });
-        Some(Self { https, host: uri.host()?.to_owned(), port })
+        Some(Self { https, host: uri.host()?.to_owned(), port, is_named })
     }
 }
 
@@ -89,14 +91,16 @@ impl Connector {
 
     /// A connection on which requests for this origin can be sent.
     pub(super) async fn connect(&self, endpoint: &Endpoint) -> Result<Stream, ConnectError> {
-        let Endpoint { https, host, port } = endpoint;
+        let Endpoint { https, host, port, is_named } = endpoint;
         let stream = match self.proxy_for(endpoint) {
-            None => {
-                let opening = async { open(&self.names.of_origin(host, *port).await?).await };
-                self.in_time(opening).await?
+            None if *is_named => {
+                self.in_time(async { open(&self.names.of_named(host, *port).await?).await }).await?
             }
+            None => self.in_time(async { open(&self.names.of_origin(host, *port).await?).await }).await?,
             Some(proxy) => {
-                self.names.check_literal(host)?;
+                if !is_named {
+                    self.names.check_literal(host)?;
+                }
                 let mut stream = self.reach(proxy).await?;
                 if *https {
                     let tunnel = proxy.tunnel(&mut stream, host, *port);
@@ -114,7 +118,7 @@ impl Connector {
 
     /// A connection to the proxy. Whatever goes wrong is said of the proxy.
     async fn reach(&self, proxy: &Proxy) -> Result<Stream, ProxyError> {
-        let opening = async { open(&self.names.of_any(&proxy.host, proxy.port).await?).await };
+        let opening = async { open(&self.names.of_named(&proxy.host, proxy.port).await?).await };
         let secured = async {
             let stream = self.in_time(opening).await?;
             if proxy.https { self.with_tls(stream, &proxy.host).await } else { Ok(stream) }

@@ -47,8 +47,18 @@ impl Names {
         if had_some && allowed.is_empty() { Err(ConnectError::PrivateTarget) } else { Ok(allowed) }
     }
 
-    /// Addresses of whatever the administrator named, such as the proxy: any may be connected to.
-    pub(super) async fn of_any(&self, host: &str, port: u16) -> Result<Vec<SocketAddr>, ConnectError> {
+    /// Addresses of what the administrator named, proxy or parent: any may be connected to, and a name such as `cache.namespace`
+    /// may be completed by a search domain.
+    pub(super) async fn of_named(&self, host: &str, port: u16) -> Result<Vec<SocketAddr>, ConnectError> {
+        match self.of_any(host, port).await {
+            Err(ConnectError::Resolve(_)) if self.resolver.is_none() => {
+                by_search(host.to_owned(), port).await.map_err(ConnectError::Resolve)
+            }
+            outcome => outcome,
+        }
+    }
+
+    async fn of_any(&self, host: &str, port: u16) -> Result<Vec<SocketAddr>, ConnectError> {
         if let Some(address) = self.overrides.get(host) {
             return Ok(vec![*address]);
         }
@@ -83,14 +93,16 @@ const HOSTS: &str = "/etc/hosts";
 /// As the system resolves. A name with dots is meant as it is: search domains, which a cluster's pods have and try first, would
 /// cost several questions for each answer, and one with a wildcard would answer for the internet.
 async fn by_system(host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
-    let host = host.to_owned();
-    let looked_up = tokio::task::spawn_blocking(move || {
-        // Names of that file are found without the root's dot only.
-        let is_own = std::fs::read_to_string(HOSTS).is_ok_and(|hosts| is_listed(&hosts, &host));
-        let name = if is_own || !host.contains('.') { host } else { format!("{host}.") };
-        (name.as_str(), port).to_socket_addrs().map(Iterator::collect)
-    });
-    looked_up.await.map_err(io::Error::other)?
+    // Names of that file are found without the root's dot only.
+    let is_own = tokio::fs::read_to_string(HOSTS).await.is_ok_and(|hosts| is_listed(&hosts, host));
+    let name = if is_own || !host.contains('.') { host.to_owned() } else { format!("{host}.") };
+    by_search(name, port).await
+}
+
+/// As any program of the system finds a name, with the search domains.
+async fn by_search(name: String, port: u16) -> io::Result<Vec<SocketAddr>> {
+    let looked_up = move || (name.as_str(), port).to_socket_addrs().map(Iterator::collect);
+    tokio::task::spawn_blocking(looked_up).await.map_err(io::Error::other)?
 }
 
 /// Whether a file of hosts has this name.

@@ -12,7 +12,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Request, Response, Uri, header};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, Uri, header};
 use http_body_util::Empty;
 use hyper::{
     body::Incoming,
@@ -43,6 +43,15 @@ const SETTLE_LIMIT: Duration = Duration::from_secs(1);
 
 /// What is read ahead of a body on each connection when bodies are paced; a reply head must fit into it as well.
 const PACED_BUFFER_BYTES: usize = 64 * 1024;
+
+/// What is sent.
+pub(super) struct Question<'a> {
+    pub(super) method: &'a Method,
+    pub(super) uri: &'a Uri,
+    pub(super) headers: &'a HeaderMap,
+    /// The administrator named the host of the URI.
+    pub(super) is_named: bool,
+}
 
 /// Connections by host.
 pub(super) struct Pool {
@@ -97,15 +106,14 @@ impl Pool {
         Arc::new(Self { connector, limit, is_paced, hosts: Mutex::default() })
     }
 
-    /// Sends a GET and returns the head of the answer with the connection that its body comes on. Waits for a turn as long
-    /// as it takes: the caller has the deadline.
-    pub(super) async fn get(
+    /// Sends a GET or HEAD and returns the head of the answer with the connection that its body comes on. Waits for a turn as
+    /// long as it takes: the caller has the deadline.
+    pub(super) async fn ask(
         &self,
-        uri: &Uri,
-        headers: &HeaderMap,
+        question: &Question<'_>,
     ) -> Result<(Response<Incoming>, Lease), UpstreamError> {
         let unusable = UpstreamError::Protocol { reason: "its URL can't be asked for" };
-        let endpoint = Endpoint::of(uri).ok_or(unusable.clone())?;
+        let endpoint = Endpoint::of(question.uri, question.is_named).ok_or(unusable.clone())?;
         let through = self.connector.plain_proxy(&endpoint);
         let authorization = through.and_then(|proxy| proxy.authorization.as_ref());
         let host = self.host(&endpoint.host);
@@ -121,12 +129,12 @@ impl Pool {
                 None => self.open(&endpoint).await?,
             };
             let mut lease = Lease { host: host.clone(), held: Some((link, turn)) };
-            match lease.ask(request(uri, headers, through.is_some(), authorization)).await {
+            match lease.ask(request(question, through.is_some(), authorization)).await {
                 Ok(response) if through.is_some() && response.status().as_u16() == 407 => {
                     return Err(ProxyError::Credentials.into());
                 }
                 Ok(response) => return Ok((response, lease)),
-                // Closed by the other side while it was idle; a GET may be asked again (RFC 9110 9.2.2).
+                // Closed by the other side while it was idle; these methods may be asked again (RFC 9110 9.2.2).
                 Err(error) if is_reused && is_broken_connection(&error) => {
                     turn = lease.give_up().await.ok_or_else(|| unreachable(&error))?;
                 }
@@ -244,12 +252,13 @@ impl Drop for Lease {
 
 /// In absolute form for a proxy (RFC 9112 3.2.2), else in origin form; path and query are the same bytes in both.
 fn request(
-    uri: &Uri,
-    headers: &HeaderMap,
+    question: &Question<'_>,
     is_absolute: bool,
     authorization: Option<&HeaderValue>,
 ) -> Request<Empty<Bytes>> {
+    let uri = question.uri;
     let mut request = Request::new(Empty::new());
+    *request.method_mut() = question.method.clone();
     *request.uri_mut() = match uri.path_and_query() {
         Some(path_and_query) if !is_absolute => Uri::from(path_and_query.clone()),
         _ => uri.clone(),
@@ -260,7 +269,7 @@ fn request(
     };
     let fields = request.headers_mut();
     fields.extend(host.map(|host| (header::HOST, host)));
-    fields.extend(headers.clone());
+    fields.extend(question.headers.clone());
     fields.extend(authorization.map(|value| (header::PROXY_AUTHORIZATION, value.clone())));
     request
 }

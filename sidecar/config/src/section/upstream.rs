@@ -23,7 +23,13 @@ pub struct Upstream {
     pub proxy: Option<Url>,
     /// Host patterns (`name`, `*.name`) and IP addresses that are reached without the proxy.
     pub no_proxy: Vec<String>,
-    /// PEM file of roots for HTTPS origins, added to the built-in ones. Read again when it changes.
+    /// `http://` or `https://` URL, without path, of a cache that is asked instead of the origins, as clients ask it: path and query
+    /// with `cacheHostOrigin` behind them. Every level stores. The origin itself is asked when the parent can't be reached or
+    /// answers anything but content, 404, 410, or that the caches ask each other in a circle (508). A parent by http is not
+    /// asked for what a client asks by https. Its address may be private, and `proxy` counts for it too unless `noProxy` names it.
+    #[serde(deserialize_with = "parent_url")]
+    pub parent: Option<Url>,
+    /// PEM file of roots for HTTPS origins, proxy and parent, added to the built-in ones. Read again when it changes.
     pub ca_file: Option<PathBuf>,
     /// Connections to one host at once, idle ones included. A request for one more waits for its turn within the time to
     /// the first byte.
@@ -53,6 +59,7 @@ impl Default for Upstream {
             resolvers: Vec::new(),
             proxy: None,
             no_proxy: Vec::new(),
+            parent: None,
             ca_file: None,
             max_connections_per_origin: 64,
             client_errors: ClientErrors::default(),
@@ -66,6 +73,12 @@ fn proxy_url<'text, Source: Deserializer<'text>>(source: Source) -> Result<Optio
     let text = Option::<String>::deserialize(source)?;
     let url = text.map(|text| Url::parse(&text)).transpose();
     url.map_err(|error| Error::custom(format!("{error}: write a URL such as http://proxy.example:3128")))
+}
+
+fn parent_url<'text, Source: Deserializer<'text>>(source: Source) -> Result<Option<Url>, Source::Error> {
+    let text = Option::<String>::deserialize(source)?;
+    let url = text.map(|text| Url::parse(&text)).transpose();
+    url.map_err(|error| Error::custom(format!("{error}: write a URL such as http://parent.example")))
 }
 
 /// How long an origin may take. Clients leave a cache for 15 minutes after 20 s of silence and want a first byte or a 5xx
@@ -99,6 +112,30 @@ mod tests {
             let error =
                 Config::from_yaml(&format!("upstream: {{proxy: \"{url}\"}}")).unwrap_err().to_string();
             assert!(error.contains("upstream.proxy") && !error.contains("secret"), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_parent_is_scheme_host_and_port_and_nothing_else() {
+        for url in
+            ["http://parent", "http://10.0.0.1:8080", "https://parent.example:443/", "http://[fd00::1]"]
+        {
+            let config = Config::from_yaml(&format!("upstream: {{parent: \"{url}\"}}"));
+            assert!(config.unwrap().upstream.parent.is_some(), "{url}");
+        }
+        for url in [
+            "parent.example",
+            "parent.example:80",
+            "ftp://parent.example",
+            "http://parent.example/cache",
+            "http://parent.example/?x",
+            "http://parent.example#x",
+            "http://user:secret@parent.example",
+            "http://user@parent.example",
+        ] {
+            let error =
+                Config::from_yaml(&format!("upstream: {{parent: \"{url}\"}}")).unwrap_err().to_string();
+            assert!(error.contains("upstream.parent") && !error.contains("secret"), "{error}");
         }
     }
 

@@ -24,15 +24,15 @@ fn front_certificate(authority: &Authority) -> Arc<ServerConfig> {
 }
 
 /// A sidecar with both listeners before an origin that speaks TLS.
-struct Secure {
-    setup: Setup,
+pub(super) struct Secure {
+    pub(super) setup: Setup,
     front: Front,
     files: TempDir,
     authority: Authority,
 }
 
 impl Secure {
-    async fn start() -> Self {
+    pub(super) async fn start() -> Self {
         let (mut setup, files) = (Setup::start().await, tempfile::tempdir().unwrap());
         let front = Front::start(setup.origin.address()).await;
         let authority = Authority::new("the origin's authority");
@@ -51,13 +51,13 @@ impl Secure {
         Self { setup, front, files, authority }
     }
 
-    async fn change(&mut self, change: impl FnOnce(&mut Config)) {
+    pub(super) async fn change(&mut self, change: impl FnOnce(&mut Config)) {
         change(&mut self.setup.config);
         self.setup.restart().await;
     }
 
     /// Status and body of a request by https.
-    async fn get(&self, path: &str) -> (u16, Vec<u8>) {
+    pub(super) async fn get(&self, path: &str) -> (u16, Vec<u8>) {
         let port = self.setup.sidecar().https_address().unwrap().port();
         let output = Command::new("curl")
             .args(["--silent", "--show-error", "--max-time", "30", "--write-out", "%{stderr}%{http_code}"])

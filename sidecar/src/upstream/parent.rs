@@ -1,0 +1,80 @@
+//! `upstream.parent`: a cache that is asked instead of the origins (dossier delivery-optimization 1.10). It gets what clients send:
+//! path and query byte for byte, and `cacheHostOrigin` behind them. Whatever is not the origin's word about the content, the
+//! origin is asked for itself, so that a parent that fails or refuses costs nobody anything but time.
+
+use std::time::Duration;
+
+use connected_cache_wire::delivery_optimization::CACHE_HOST_ORIGIN;
+use http::{HeaderName, StatusCode, Uri};
+use parking_lot::Mutex;
+use tokio::time::Instant;
+use url::Url;
+
+use super::{FetchTarget, UpstreamError, uri_of};
+
+/// By which scheme the origin is to be asked, where that is another one than the parent's own.
+pub(crate) const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+
+/// For so long a parent that was not there or said nothing is left alone.
+const REST: Duration = Duration::from_secs(5);
+
+/// The parent.
+#[derive(Debug)]
+pub(super) struct Parent {
+    pub(super) https: bool,
+    /// Host, and port where it is not that of the scheme.
+    authority: String,
+    rests_until: Mutex<Option<Instant>>,
+}
+
+impl Parent {
+    /// `None` = the URL has no host, which validation refuses.
+    pub(super) fn new(url: &Url) -> Option<Self> {
+        let host = url.host_str()?;
+        let authority = url.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"));
+        Some(Self { https: url.scheme() == "https", authority, rests_until: Mutex::default() })
+    }
+
+    /// Whether it may be asked for this: never in the clear what the client asked over TLS.
+    pub(super) const fn is_for(&self, target: &FetchTarget) -> bool {
+        self.https || !target.https
+    }
+
+    /// What it is asked.
+    pub(super) fn uri(&self, target: &FetchTarget) -> Result<Uri, UpstreamError> {
+        let separator = if target.path_and_query.contains('?') { '&' } else { '?' };
+        let origin = target.origin.authority();
+        let path_and_query = format!("{}{separator}{CACHE_HOST_ORIGIN}={origin}", target.path_and_query);
+        uri_of(if self.https { "https" } else { "http" }, &self.authority, &path_and_query)
+    }
+
+    pub(super) fn rests(&self) -> bool {
+        self.rests_until.lock().is_some_and(|until| Instant::now() < until)
+    }
+
+    /// It was not there: others don't wait for it meanwhile.
+    pub(super) fn rest(&self) {
+        *self.rests_until.lock() = Some(Instant::now() + REST);
+    }
+}
+
+/// Whether an answer of the parent is what the origin would say too. It may have 4xx of its own: about its allow-list or its load.
+pub(super) fn is_of_the_origin(status: StatusCode) -> bool {
+    status.is_success() || matches!(status.as_u16(), 304 | 404 | 410 | 416)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_parent_rests_for_five_seconds() {
+        let parent = Parent::new(&"http://parent".parse().unwrap()).unwrap();
+        assert!(!parent.rests());
+        parent.rest();
+        tokio::time::advance(REST.checked_sub(Duration::from_millis(1)).unwrap()).await;
+        assert!(parent.rests());
+        tokio::time::advance(Duration::from_millis(1)).await;
+        assert!(!parent.rests());
+    }
+}
