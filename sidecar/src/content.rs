@@ -2,6 +2,7 @@
 //! reply whose every header and byte a Windows client relies on.
 
 mod body;
+mod forwarded_for;
 mod patience;
 mod request;
 mod respond;
@@ -13,7 +14,7 @@ use std::{
 };
 
 use axum::body::Body;
-use connected_cache_config::{ClientErrors, ReadAheadMode};
+use connected_cache_config::{ClientAddress, ClientErrors, ReadAheadMode};
 use connected_cache_core::{AllowList, ByteRange, CacheHostOrigin, PieceIndex, QueryRule, Selection};
 use http::{HeaderValue, Request, Response, StatusCode};
 
@@ -43,6 +44,8 @@ pub(crate) struct ContentState {
     pub(crate) first_byte: Duration,
     /// Value of `X-CID`.
     pub(crate) node_id: HeaderValue,
+    /// How much origins are told of clients' addresses.
+    pub(crate) forwarded_for: ClientAddress,
     /// What clients get for a 4xx of an origin.
     pub(crate) client_errors: ClientErrors,
     pub(crate) access_log: AccessLog,
@@ -62,7 +65,7 @@ pub(crate) async fn serve(state: Arc<ContentState>, request: Request<Body>) -> R
     let ledger = request.extensions().get::<Arc<Ledger>>().cloned();
     let client = ledger.as_ref().map(|ledger| ledger.client());
     let transport = ledger.as_ref().map_or(Transport::Plain, |ledger| ledger.transport());
-    let parsed = ContentRequest::parse(&request, transport, &state);
+    let parsed = ContentRequest::parse(&request, client, transport, &state);
     let (content, outcome) = match parsed {
         Ok(content) => {
             let meter = Meter { ledger, counters: state.counters.clone() };

@@ -56,7 +56,7 @@ pub struct FetchTarget {
     pub path_and_query: String,
     /// The query is a signature of this one client; what it leads to is shared with others.
     pub is_signed: bool,
-    /// The client's `User-Agent` and `MS-CV`, which are passed on.
+    /// The client's `User-Agent` and `MS-CV`, which are passed on, and through whom and for whom this is asked.
     pub headers: HeaderMap,
 }
 

@@ -63,6 +63,7 @@ pub const KEYS: &[Key] = &[
     now("upstream.parent"),
     now("upstream.caFile"),
     now("upstream.maxConnectionsPerOrigin"),
+    now("upstream.forwardedFor"),
     now("upstream.clientErrors"),
     now("upstream.timeouts.connectSeconds"),
     now("upstream.timeouts.firstByteSeconds"),

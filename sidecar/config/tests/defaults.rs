@@ -44,6 +44,7 @@ fn documented() -> Vec<(&'static str, Value)> {
         ("upstream.parent", json!(null)),
         ("upstream.caFile", json!(null)),
         ("upstream.maxConnectionsPerOrigin", json!(64)),
+        ("upstream.forwardedFor", json!("None")),
         ("upstream.clientErrors", json!("PassOn")),
         ("upstream.timeouts.connectSeconds", json!(3)),
         ("upstream.timeouts.firstByteSeconds", json!(8)),

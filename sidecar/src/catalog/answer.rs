@@ -22,7 +22,7 @@ const PASSED_ON: [HeaderName; 8] = [
 ];
 
 /// Fields of a request to an origin that depend on the client's.
-const FROM_CLIENTS: [&str; 3] = ["user-agent", "ms-cv", "x-forwarded-proto"];
+const FROM_CLIENTS: [&str; 4] = ["user-agent", "ms-cv", "x-forwarded-for", "x-forwarded-proto"];
 
 /// The longest content that is believed to exist. The largest game packages have a tenth of it; and as memory grows with the
 /// number of pieces, an origin must not be able to name any number it likes.

@@ -1,5 +1,7 @@
 //! What a request asks for, checked: method, target, origin, key and range.
 
+use std::net::IpAddr;
+
 use axum::body::Body;
 use connected_cache_core::{
     AllowList, CacheHostOrigin, Conditions, Generation, ObjectKey, QueryRule, RangeHeader, RangeSpec,
@@ -8,7 +10,11 @@ use connected_cache_core::{
 use connected_cache_wire::delivery_optimization::{OriginAuthority, RequestTarget, TargetError};
 use http::{HeaderMap, HeaderName, Method, Request, Uri, header, uri::Scheme};
 
-use super::{ContentState, respond::Refusal};
+use super::{
+    ContentState,
+    forwarded_for::{X_FORWARDED_FOR, forwarded_for},
+    respond::Refusal,
+};
 use crate::{
     catalog::{OpenRequest, Wanted},
     socket::Transport,
@@ -44,6 +50,7 @@ pub(super) enum Asked {
 impl ContentRequest {
     pub(super) fn parse(
         request: &Request<Body>,
+        client: Option<IpAddr>,
         transport: Transport,
         state: &ContentState,
     ) -> Result<Self, Refusal> {
@@ -65,6 +72,8 @@ impl ContentRequest {
             .filter_map(|name| headers.get(&name).map(|value| (name, value.clone())))
             .collect();
         passed_on.insert(header::VIA, state.via.beyond(headers)?);
+        let forwarded_for = forwarded_for(headers, client, state.forwarded_for);
+        passed_on.extend(forwarded_for.map(|value| (X_FORWARDED_FOR, value)));
         Ok(Self {
             is_head: request.method() == Method::HEAD,
             target: FetchTarget {

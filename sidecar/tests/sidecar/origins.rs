@@ -2,9 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use connected_cache_config::{ClientErrors, ContentClass, ExtraOrigin};
+use connected_cache_config::{ClientAddress, ClientErrors, ContentClass, ExtraOrigin};
 
-use crate::support::{Content, Fault, HOST, Origin, Setup, eventually};
+use crate::support::{Connection, Content, Fault, HOST, MIB, Origin, Setup, eventually};
 
 #[tokio::test]
 async fn strangers_and_what_names_no_origin_are_403_and_never_asked() {
@@ -58,6 +58,32 @@ async fn the_origin_sees_the_client_s_target_byte_for_byte() {
     assert_eq!(seen.header("user-agent"), Some("Microsoft-Delivery-Optimization/10.1"));
     for private in ["authorization", "cookie", "x-forwarded-for", "accept-encoding"] {
         assert_eq!(seen.header(private), None, "{private}");
+    }
+}
+
+#[tokio::test]
+async fn the_origin_is_told_of_the_client_that_started_the_fetch_as_configured() {
+    for (how, told) in [
+        (ClientAddress::Full, Some("203.0.113.77, 127.0.0.2")),
+        (ClientAddress::Truncated, Some("203.0.113.0, 127.0.0.0")),
+        (ClientAddress::None, None),
+    ] {
+        let setup = Setup::start_with(|config| config.upstream.forwarded_for = how).await;
+        let content = Content::new(2 * MIB, 1);
+        setup.origin.put("/f", &content);
+        setup.origin.set_fault("/f", Some(Fault::GateHead));
+        let address = setup.sidecar().http_address().unwrap();
+        let target = format!("/f?cacheHostOrigin={HOST}");
+        let mut first = Connection::open_from([127, 0, 0, 2].into(), address).await;
+        first.request("GET", &target, &["X-Forwarded-For: 203.0.113.77, unknown"]).await;
+        eventually("the origin is asked", || async { setup.origin.seen().len() == 1 }).await;
+        let mut second = Connection::open_from([127, 0, 0, 3].into(), address).await;
+        second.request("GET", &target, &[]).await;
+        setup.origin.open_gate();
+        for client in [&mut first, &mut second] {
+            assert!(client.reply(false).await.body == content.whole(), "{how:?}");
+        }
+        assert_eq!(setup.origin.seen()[0].header("x-forwarded-for"), told, "{how:?}");
     }
 }
 

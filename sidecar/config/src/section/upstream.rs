@@ -5,6 +5,8 @@ use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf};
 use serde::{Deserialize, Deserializer, Serialize, de::Error};
 use url::Url;
 
+use super::ClientAddress;
+
 /// How origins are reached.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "camelCase")]
@@ -34,6 +36,9 @@ pub struct Upstream {
     /// Connections to one host at once, idle ones included. A request for one more waits for its turn within the time to
     /// the first byte.
     pub max_connections_per_origin: u32,
+    /// How much of a client's address origins, parent and proxy are told by `X-Forwarded-For`, behind those that the client's own
+    /// request names. As fetches are shared it is the address of the client that started one.
+    pub forwarded_for: ClientAddress,
     /// What clients get for a 4xx of an origin.
     pub client_errors: ClientErrors,
     /// How long an origin may take.
@@ -62,6 +67,7 @@ impl Default for Upstream {
             parent: None,
             ca_file: None,
             max_connections_per_origin: 64,
+            forwarded_for: ClientAddress::None,
             client_errors: ClientErrors::default(),
             timeouts: UpstreamTimeouts::default(),
         }
