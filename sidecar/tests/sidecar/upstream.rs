@@ -8,3 +8,4 @@ mod parent;
 mod proxy;
 mod resolvers;
 mod secure;
+mod secure_proxy;

@@ -10,9 +10,9 @@ use tokio::process::Command;
 use super::{forward_proxy::ForwardProxy, front::Front};
 use crate::support::{Authority, Content, HOST, MIB, Setup, eventually};
 
-/// What a front for the usual host presents.
-fn front_certificate(authority: &Authority) -> Arc<ServerConfig> {
-    let (certificate, key) = authority.sign(HOST);
+/// What a front for this host presents.
+pub(super) fn front_certificate(authority: &Authority, host: &str) -> Arc<ServerConfig> {
+    let (certificate, key) = authority.sign(host);
     let key = PrivateKeyDer::try_from(key.serialize_der()).unwrap();
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let config = ServerConfig::builder_with_provider(provider)
@@ -26,9 +26,9 @@ fn front_certificate(authority: &Authority) -> Arc<ServerConfig> {
 /// A sidecar with both listeners before an origin that speaks TLS.
 pub(super) struct Secure {
     pub(super) setup: Setup,
-    front: Front,
+    pub(super) front: Front,
     files: TempDir,
-    authority: Authority,
+    pub(super) authority: Authority,
 }
 
 impl Secure {
@@ -36,7 +36,7 @@ impl Secure {
         let (mut setup, files) = (Setup::start().await, tempfile::tempdir().unwrap());
         let front = Front::start(setup.origin.address()).await;
         let authority = Authority::new("the origin's authority");
-        front.secure(front_certificate(&authority));
+        front.secure(front_certificate(&authority, HOST));
         let file = |name: &str| files.path().join(name);
         authority.write(&file("origins.pem"));
         let listener = Authority::new("the listener's authority");
@@ -89,10 +89,10 @@ async fn a_client_s_https_goes_on_as_https_to_the_origin() {
 async fn an_origin_of_an_unknown_authority_or_another_name_is_502() {
     let secure = Secure::start().await;
     secure.setup.origin.put("/f", &Content::new(10, 1));
-    secure.front.secure(front_certificate(&Authority::new("a stranger")));
+    secure.front.secure(front_certificate(&Authority::new("a stranger"), HOST));
     assert_eq!(secure.get("/f").await.0, 502);
     assert_eq!(secure.setup.origin.seen().len(), 0);
-    secure.front.secure(front_certificate(&secure.authority));
+    secure.front.secure(front_certificate(&secure.authority, HOST));
     assert_eq!(secure.get("/f").await.0, 200);
 }
 
@@ -166,7 +166,7 @@ async fn a_changed_file_of_roots_needs_no_restart() {
     secure.setup.origin.put("/before", &Content::new(10, 1));
     assert_eq!(secure.get("/before").await.0, 200);
     let second = Authority::new("the next authority");
-    secure.front.secure(front_certificate(&second));
+    secure.front.secure(front_certificate(&second, HOST));
     secure.front.cut();
     secure.setup.origin.put("/after", &Content::new(10, 2));
     assert_eq!(secure.get("/after").await.0, 502);
@@ -177,7 +177,7 @@ async fn a_changed_file_of_roots_needs_no_restart() {
     })
     .await;
     // The first one is not any more.
-    secure.front.secure(front_certificate(&secure.authority));
+    secure.front.secure(front_certificate(&secure.authority, HOST));
     secure.front.cut();
     secure.setup.origin.put("/last", &Content::new(10, 3));
     assert_eq!(secure.get("/last").await.0, 502);
