@@ -3,6 +3,8 @@
 //!
 //! Labels come from closed sets; never a host, a path, a client or a content id.
 
+mod bandwidth;
+mod histograms;
 mod requests;
 
 use std::{
@@ -14,14 +16,16 @@ use std::{
     time::Duration,
 };
 
-use connected_cache_core::{BandwidthLimits, ContentClass};
+use connected_cache_core::ContentClass;
 use connected_cache_store::{ClassUsage, Health, Store};
 use opentelemetry::{KeyValue, metrics::MeterProvider};
 use opentelemetry_sdk::metrics::SdkMeterProvider;
 use parking_lot::Mutex;
 use prometheus::{Encoder, Registry, TextEncoder};
 
-use crate::bandwidth::Bandwidth;
+use crate::{bandwidth::Bandwidth, tls::Certificates};
+pub(crate) use bandwidth::Direction;
+use histograms::{EvictedAges, FirstBytes};
 use requests::RequestCounts;
 
 /// Where bytes that a client got came from.
@@ -54,26 +58,6 @@ impl Source {
 
     const fn index(self) -> usize {
         self as usize
-    }
-}
-
-/// Where paced bytes go.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Direction {
-    /// From us to clients.
-    Client,
-    /// From origins to us.
-    Upstream,
-}
-
-impl Direction {
-    const ALL: [Self; 2] = [Self::Client, Self::Upstream];
-
-    const fn as_str(self) -> &'static str {
-        match self {
-            Self::Client => "client",
-            Self::Upstream => "upstream",
-        }
     }
 }
 
@@ -120,6 +104,8 @@ pub struct RequestLabels {
 /// Everything that is counted.
 #[derive(Debug, Default)]
 pub struct Counters {
+    pub(crate) first_bytes: FirstBytes,
+    pub(crate) evicted_ages: EvictedAges,
     served_bytes: [AtomicU64; 4],
     /// Nanoseconds, by direction: five hundred years of waiting.
     paced: [AtomicU64; 2],
@@ -203,13 +189,17 @@ pub struct MetricsError {
 }
 
 impl Metrics {
-    /// Instruments over these counters, this store and these caps.
+    /// Instruments over these counters, this store, these caps and the certificates of the HTTPS listener.
     pub(crate) fn new(
         counters: &Arc<Counters>,
         store: &Arc<Store>,
         bandwidth: Option<&Arc<Bandwidth>>,
+        certificates: Option<&Arc<Certificates>>,
     ) -> Result<Self, MetricsError> {
         let registry = Registry::new();
+        for histogram in [counters.first_bytes.collector(), counters.evicted_ages.collector()] {
+            registry.register(histogram).map_err(|error| MetricsError { reason: error.to_string() })?;
+        }
         let exporter = opentelemetry_prometheus::exporter()
             .with_registry(registry.clone())
             .scope_info_enabled(false)
@@ -221,8 +211,9 @@ impl Metrics {
         let meter = provider.meter("connectedcache");
         instrument_counters(&meter, counters);
         instrument_store(&meter, store);
-        instrument_bandwidth(&meter, counters, bandwidth);
+        bandwidth::instrument(&meter, counters, bandwidth);
         instrument_classes(&meter, store);
+        instrument_certificates(&meter, certificates);
         Ok(Self { registry, _provider: provider })
     }
 
@@ -367,35 +358,15 @@ fn instrument_store(meter: &opentelemetry::metrics::Meter, store: &Arc<Store>) {
         .build();
 }
 
-/// A cap that is not in force has no series.
-fn instrument_bandwidth(
-    meter: &opentelemetry::metrics::Meter,
-    counters: &Arc<Counters>,
-    bandwidth: Option<&Arc<Bandwidth>>,
-) {
-    let direction = |name| KeyValue::new("direction", name);
-    let shared = counters.clone();
+/// A listener that is off has no series, nor has a certificate whose end can't be read.
+fn instrument_certificates(meter: &opentelemetry::metrics::Meter, certificates: Option<&Arc<Certificates>>) {
+    let Some(shared) = certificates.cloned() else { return };
     meter
-        .f64_observable_counter("connectedcache_paced_seconds")
-        .with_description("Time that transfers waited because of a bandwidth cap, all of them added up")
+        .i64_observable_gauge("connectedcache_tls_certificate_expiry_timestamp_seconds")
+        .with_description("When the first of the certificates in use expires, in seconds since 1970")
         .with_callback(move |observer| {
-            for way in Direction::ALL {
-                observer.observe(shared.paced(way).as_secs_f64(), &[direction(way.as_str())]);
-            }
-        })
-        .build();
-    let Some(shared) = bandwidth.cloned() else { return };
-    meter
-        .u64_observable_gauge("connectedcache_bandwidth_limit_bits_per_second")
-        .with_description(
-            "Bandwidth caps in force: of all clients, of each client address, of what is fetched",
-        )
-        .with_callback(move |observer| {
-            let BandwidthLimits { upstream, client, per_client } = shared.limits();
-            for (name, cap) in [("client", client), ("per_client", per_client), ("upstream", upstream)] {
-                if let Some(rate) = cap {
-                    observer.observe(rate.bits(), &[direction(name)]);
-                }
+            if let Some(expiry) = shared.expiry() {
+                observer.observe(expiry, &[KeyValue::new("listener", "https")]);
             }
         })
         .build();

@@ -12,7 +12,7 @@ use std::{
 
 use connected_cache_config::{Config, ConfigError};
 use connected_cache_core::OriginPatternError;
-use connected_cache_store::{Store, StoreError};
+use connected_cache_store::{Policy, Store, StoreError, Watcher};
 use http::HeaderValue;
 use tokio::{net::TcpListener, sync::Semaphore};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -21,7 +21,7 @@ use crate::{
     access_log::AccessLog,
     admin::{self, AdminState, Authority, Objects, TokenError},
     bandwidth::Bandwidth,
-    catalog::{Catalog, CatalogParts},
+    catalog::{Catalog, CatalogParts, now_seconds},
     content::{ContentState, Via},
     header_names,
     metrics::{Counters, Metrics, MetricsError, Source},
@@ -124,14 +124,14 @@ impl Sidecar {
             None => None,
         };
         let authority = Authority::read(&config.admin)?;
-        let store = open_store(&config).await?;
+        let counters = Arc::new(Counters::default());
+        let store = open_store(&config, counters.clone()).await?;
         let http = listen("http", config.listen.http).await?;
         let https = listen("https", config.listen.https).await?;
         let admin = listen("admin", config.listen.admin).await?;
 
-        let counters = Arc::new(Counters::default());
         let bandwidth = Bandwidth::new(settings::bandwidth_plan(&config.bandwidth)?, counters.clone());
-        let metrics = Metrics::new(&counters, &store, bandwidth.as_ref())?;
+        let metrics = Metrics::new(&counters, &store, bandwidth.as_ref(), certificates.as_ref())?;
         let (fetches, services) = (Tasks::default(), Tasks::default());
         let upstream = Upstream::new(&config, allow_list.clone(), bandwidth.clone(), counters.clone());
         let first_byte = upstream.first_byte_budget();
@@ -311,9 +311,13 @@ async fn server_of(
     }
 }
 
-async fn open_store(config: &Config) -> Result<Arc<Store>, StartError> {
+async fn open_store(config: &Config, counters: Arc<Counters>) -> Result<Arc<Store>, StartError> {
     let volumes = settings::volumes(&config.storage);
-    let policy = settings::policy(config)?;
+    let watcher: Watcher = Arc::new(move |evicted| {
+        let age = Duration::from_secs(now_seconds().saturating_sub(evicted.last_used));
+        counters.evicted_ages.add(evicted.pieces, age);
+    });
+    let policy = Policy { watcher: Some(watcher), ..settings::policy(config)? };
     let opened = tokio::task::spawn_blocking(move || Store::open_with(&volumes, policy)).await;
     let store = opened.map_err(|error| StartError::Interrupted { reason: error.to_string() })??;
     Ok(Arc::new(store))

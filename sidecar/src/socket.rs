@@ -79,6 +79,8 @@ struct LedgerState {
     /// Body buffers on their way to the socket.
     outstanding: VecDeque<Buffer>,
     phase: Phase,
+    /// When the request came whose reply has had no body byte yet.
+    asked: Option<Instant>,
     /// The reply that is being made, if it gets a line in the access log.
     record: Option<Arc<Record>>,
 }
@@ -88,6 +90,8 @@ struct Buffer {
     start: usize,
     end: usize,
     source: Source,
+    /// When the request came, if its first byte is still in here.
+    asked: Option<Instant>,
     /// Of the reply that it belongs to: a client that sends requests in a row may have several on their way.
     record: Option<Arc<Record>>,
 }
@@ -106,7 +110,7 @@ impl Ledger {
     fn new(counters: Arc<Counters>, peer: Peer, header_timeout: Duration) -> Self {
         // A new connection is expected to ask at once.
         let phase = Phase::Head { deadline: Instant::now() + header_timeout };
-        let state = LedgerState { outstanding: VecDeque::new(), phase, record: None };
+        let state = LedgerState { outstanding: VecDeque::new(), phase, asked: None, record: None };
         Self { counters, transport: peer.transport, client: peer.client, state: Mutex::new(state) }
     }
 
@@ -121,7 +125,10 @@ impl Ledger {
 
     /// A request head is complete and is being answered.
     pub(crate) fn request_begins(&self) {
-        self.state.lock().phase = Phase::Answering { handed_over: false };
+        let now = Instant::now();
+        let mut state = self.state.lock();
+        state.phase = Phase::Answering { handed_over: false };
+        state.asked = Some(now);
     }
 
     /// The head of a reply is made; the bytes that follow are written down here.
@@ -140,8 +147,8 @@ impl Ledger {
     pub(crate) fn expect(&self, bytes: &Bytes, source: Source) {
         let start = bytes.as_ptr().addr();
         let mut state = self.state.lock();
-        let record = state.record.clone();
-        state.outstanding.push_back(Buffer { start, end: start + bytes.len(), source, record });
+        let (asked, record) = (state.asked.take(), state.record.clone());
+        state.outstanding.push_back(Buffer { start, end: start + bytes.len(), source, asked, record });
     }
 
     /// Counts what the kernel took of these slices; how many body bytes those were.
@@ -175,6 +182,9 @@ impl LedgerState {
         let buffer = &mut self.outstanding[index];
         let taken = length.min(buffer.end - start);
         counters.add_served(buffer.source, taken as u64);
+        if let Some(asked) = buffer.asked.take() {
+            counters.first_bytes.add(buffer.source, asked.elapsed());
+        }
         if let Some(record) = &buffer.record {
             record.sent(buffer.source, taken as u64);
         }

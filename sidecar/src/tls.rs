@@ -53,11 +53,19 @@ struct Files {
 /// What the files held when they were read last.
 type Contents = Vec<Option<Vec<u8>>>;
 
+/// What is in use.
+#[derive(Debug)]
+struct Present {
+    config: Arc<ServerConfig>,
+    expiry: Option<i64>,
+    contents: Contents,
+}
+
 /// The present configuration of one listener.
 #[derive(Debug)]
 pub(crate) struct Certificates {
     files: Files,
-    present: RwLock<(Arc<ServerConfig>, Contents)>,
+    present: RwLock<Present>,
 }
 
 impl Certificates {
@@ -73,13 +81,19 @@ impl Certificates {
             },
         };
         let contents = files.contents();
-        let present = (files.server_config()?, contents);
-        Ok(Arc::new(Self { files, present: RwLock::new(present) }))
+        let (config, expiry) = files.server_config()?;
+        let present = RwLock::new(Present { config, expiry, contents });
+        Ok(Arc::new(Self { files, present }))
     }
 
     /// For a new connection.
     pub(crate) fn present(&self) -> Arc<ServerConfig> {
-        self.present.read().0.clone()
+        self.present.read().config.clone()
+    }
+
+    /// When the first certificate of the chain in use expires, in seconds since 1970; `None` = that can't be read.
+    pub(crate) fn expiry(&self) -> Option<i64> {
+        self.present.read().expiry
     }
 
     /// Looks at the files for as long as the sidecar runs.
@@ -95,17 +109,17 @@ impl Certificates {
 
     fn look(&self) {
         let contents = self.files.contents();
-        if contents == self.present.read().1 {
+        if contents == self.present.read().contents {
             return;
         }
         match self.files.server_config() {
-            Ok(config) => {
-                *self.present.write() = (config, contents);
+            Ok((config, expiry)) => {
+                *self.present.write() = Present { config, expiry, contents };
                 tracing::info!(certificate = %self.files.certificate.display(), "the certificate was read again");
             }
             Err(error) => {
                 // Remembered, so that one broken file is logged once and not every second.
-                self.present.write().1 = contents;
+                self.present.write().contents = contents;
                 tracing::warn!(%error, "a new certificate can't be used, the old one stays in use");
             }
         }
@@ -118,8 +132,10 @@ impl Files {
         paths.into_iter().map(|path| std::fs::read(path?).ok()).collect()
     }
 
-    fn server_config(&self) -> Result<Arc<ServerConfig>, TlsError> {
+    /// The configuration, and when its certificate expires.
+    fn server_config(&self) -> Result<(Arc<ServerConfig>, Option<i64>), TlsError> {
         let chain = certificates("tls.cert", &self.certificate)?;
+        let expiry = chain.iter().filter_map(expiry_of).min();
         let key = PrivateKeyDer::from_pem_file(&self.key).map_err(|error| TlsError::Read {
             key: "tls.key",
             path: self.key.clone(),
@@ -150,8 +166,14 @@ impl Files {
         if let Ok(ticketer) = rustls::crypto::aws_lc_rs::Ticketer::new() {
             config.ticketer = ticketer;
         }
-        Ok(Arc::new(config))
+        Ok((Arc::new(config), expiry))
     }
+}
+
+/// In seconds since 1970.
+fn expiry_of(certificate: &CertificateDer<'_>) -> Option<i64> {
+    let (_, certificate) = x509_parser::parse_x509_certificate(certificate).ok()?;
+    Some(certificate.validity().not_after.timestamp())
 }
 
 fn certificates(key: &'static str, path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {

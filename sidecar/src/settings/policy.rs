@@ -21,6 +21,7 @@ pub(crate) fn policy(config: &config::Config) -> Result<Policy, OriginPatternErr
         shares: shares.collect(),
         pins: pins(&content.pins)?,
         unsynced: !config.storage.sync,
+        watcher: None,
     })
 }
 

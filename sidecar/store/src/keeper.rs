@@ -24,7 +24,7 @@ use crate::GROUP_PIECES;
 use crate::eviction::{Eviction, Groups, Name};
 use crate::index::{Change, Indexed, ObjectRecord, PieceRecord};
 use crate::object::Object;
-use crate::policy::{PinnedUntil, Policy};
+use crate::policy::{PinnedUntil, Policy, Watcher};
 use crate::store::Catalogue;
 use crate::volume::{Volume, seconds_now};
 
@@ -110,6 +110,7 @@ pub(crate) struct Keeper {
     records: BTreeMap<u64, ObjectRecord>,
     eviction: Eviction,
     shares: BTreeMap<u8, u8>,
+    watcher: Option<Watcher>,
     /// Nothing is synced before the end.
     unsynced: bool,
     pins: PinBoard,
@@ -164,6 +165,7 @@ impl Keeper {
             records: BTreeMap::new(),
             eviction,
             shares: policy.shares.clone(),
+            watcher: policy.watcher.clone(),
             unsynced: policy.unsynced,
             pins,
             to_sync: Vec::new(),

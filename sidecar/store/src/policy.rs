@@ -25,6 +25,20 @@ impl PinnedUntil {
 /// thread that does so: it should be quick, and give the same answer for the same key.
 pub type Pins = Arc<dyn Fn(&str, u8) -> Option<PinnedUntil> + Send + Sync>;
 
+/// What went to make room: pieces of one object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Evicted {
+    /// How many.
+    pub pieces: usize,
+    /// What they took.
+    pub bytes: u64,
+    /// When their object was used last, in seconds since 1970.
+    pub last_used: u64,
+}
+
+/// Is told what goes, from the thread that evicts: it should be quick.
+pub type Watcher = Arc<dyn Fn(Evicted) + Send + Sync>;
+
 /// What goes first when a volume is full, what may never take too much, and what stays.
 #[derive(Clone, Default)]
 pub struct Policy {
@@ -45,6 +59,8 @@ pub struct Policy {
     /// What is stored is never synced, except when the store is closed: for measurements. Nothing that was stored since the
     /// start survives a kill.
     pub unsynced: bool,
+    /// `None` = nobody is told what is evicted.
+    pub watcher: Option<Watcher>,
 }
 
 impl Policy {
@@ -64,6 +80,7 @@ impl fmt::Debug for Policy {
             .field("shares", &self.shares)
             .field("has_pins", &self.pins.is_some())
             .field("unsynced", &self.unsynced)
+            .field("has_watcher", &self.watcher.is_some())
             .finish()
     }
 }

@@ -253,7 +253,7 @@ impl Volume {
         self.evicted.store(bytes, Ordering::Relaxed);
     }
 
-    pub(crate) fn count_eviction(&self, bytes: u64, _last_used: u64) {
+    pub(crate) fn count_eviction(&self, bytes: u64) {
         self.evicted.fetch_add(bytes, Ordering::Relaxed);
     }
 

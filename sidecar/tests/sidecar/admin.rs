@@ -1,6 +1,8 @@
 //! Health, metrics and summary: names as they are promised, figures that are true.
 
-use crate::support::{Content, HOST, MIB, Setup};
+use std::time::Duration;
+
+use crate::support::{Content, Fault, HOST, MIB, Setup, eventually};
 
 #[tokio::test]
 async fn metrics_have_the_promised_names_and_count_body_bytes_at_the_socket() {
@@ -28,6 +30,11 @@ async fn metrics_have_the_promised_names_and_count_body_bytes_at_the_socket() {
         ("connectedcache_served_bytes_total{protocol=\"http\",source=\"peer\"}", 0),
         ("connectedcache_origin_bytes_total", 2 * MIB),
         ("connectedcache_origin_requests_total", 3),
+        (&first_bytes("count", "source=\"origin\""), 1),
+        (&first_bytes("count", "source=\"disk\""), 1),
+        (&first_bytes("count", "source=\"memory\""), from_memory),
+        (&first_bytes("count", "source=\"peer\""), 0),
+        (&first_bytes("bucket", "source=\"origin\",le=\"+Inf\""), 1),
         (&requests("miss", 2), 1),
         (&requests("hit", 2), 2 + from_memory),
         (&requests("none", 4), 1),
@@ -52,6 +59,38 @@ async fn metrics_have_the_promised_names_and_count_body_bytes_at_the_socket() {
     for name in names {
         assert!(name.starts_with("connectedcache_") && !name.contains("total_"), "{name}");
     }
+}
+
+fn first_bytes(part: &str, labels: &str) -> String {
+    format!("connectedcache_time_to_first_byte_seconds_{part}{{protocol=\"http\",{labels}}}")
+}
+
+#[tokio::test]
+async fn the_time_to_a_first_byte_begins_with_each_request() {
+    let setup = Setup::start().await;
+    let content = Content::new(10, 1);
+    for path in ["/f", "/slow"] {
+        setup.origin.put(path, &content);
+    }
+    setup.origin.set_fault("/slow", Some(Fault::GateHead));
+    let (quick, slow) = (format!("/f?cacheHostOrigin={HOST}"), format!("/slow?cacheHostOrigin={HOST}"));
+    // In a row on one connection: the time of the second is not that of the first.
+    let mut connection = setup.connect().await;
+    connection.request("GET", &quick, &[]).await;
+    connection.request("GET", &slow, &[]).await;
+    assert_eq!(connection.reply(false).await.body, content.whole());
+    eventually("the origin is asked", || async { setup.origin.seen().len() == 2 }).await;
+    // The time is what is measured.
+    tokio::time::sleep(Duration::from_millis(101)).await;
+    setup.origin.open_gate();
+    assert_eq!(connection.reply(false).await.body, content.whole());
+    let metric = async |part: &str, labels: &str| setup.metric(&first_bytes(part, labels)).await.unwrap();
+    eventually("both are counted", || async { metric("count", "source=\"origin\"").await == 2 }).await;
+    assert!(metric("bucket", "source=\"origin\",le=\"0.1\"").await < 2);
+    // A reply without a body has no first byte.
+    setup.ask("HEAD", &quick, &[]).await;
+    setup.get("/missing", &[]).await;
+    assert_eq!(metric("count", "source=\"origin\"").await, 2);
 }
 
 fn requests(result: &str, class: u16) -> String {

@@ -190,3 +190,33 @@ async fn a_listener_without_a_usable_certificate_ends_the_start_with_words() {
     let error = Sidecar::start(config).await.unwrap_err().to_string();
     assert!(error.contains("tls.cert") && error.contains("missing.crt"), "{error}");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_end_of_the_certificate_in_use_is_a_metric() {
+    let authority = Authority::new("an authority");
+    let (certificate, key) = authority.sign_until((2031, 5, 6));
+    let secure = Secure::start(|_, files| {
+        std::fs::write(files.join("cache.crt"), &certificate).unwrap();
+        std::fs::write(files.join("cache.key"), &key).unwrap();
+    })
+    .await;
+    let shows = async |seconds: u64| {
+        let series = "connectedcache_tls_certificate_expiry_timestamp_seconds{listener=\"https\"}";
+        let admin = secure.sidecar.admin_address().unwrap();
+        let reply = crate::support::Connection::open(admin).await.ask("GET", "/metrics", &[]).await;
+        let text = reply.text();
+        assert!(
+            text.contains("# TYPE connectedcache_tls_certificate_expiry_timestamp_seconds gauge"),
+            "{text}"
+        );
+        text.lines().any(|line| line == format!("{series} {seconds}"))
+    };
+    // By coreutils: date -u -d 2031-05-06 +%s, and below with 2030-02-03
+    assert!(shows(1_935_792_000).await);
+    // Of a chain it is the first that ends.
+    let ((longer, key), (shorter, _)) =
+        (authority.sign_until((2040, 1, 1)), authority.sign_until((2030, 2, 3)));
+    std::fs::write(secure.files().join("cache.key"), key).unwrap();
+    std::fs::write(secure.files().join("cache.crt"), longer + &shorter).unwrap();
+    eventually("the new end is shown", || shows(1_896_307_200)).await;
+}

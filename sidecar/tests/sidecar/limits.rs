@@ -58,6 +58,10 @@ async fn the_limit_is_never_exceeded_while_many_objects_come_and_go() {
     let volume = setup.folder.path().display();
     let evicted = format!("connectedcache_evicted_bytes_total{{volume=\"{volume}\"}}");
     assert!(setup.metric(&evicted).await.unwrap() > 0);
+    // All of it within the hour, and no piece is larger than its length.
+    let pieces = setup.metric("connectedcache_evicted_age_seconds_count").await.unwrap();
+    let young = setup.metric("connectedcache_evicted_age_seconds_bucket{le=\"3600\"}").await.unwrap();
+    assert!(young == pieces && pieces * MIB >= setup.metric(&evicted).await.unwrap(), "{young} of {pieces}");
 }
 
 #[tokio::test]

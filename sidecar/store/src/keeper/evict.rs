@@ -3,6 +3,7 @@
 use super::{After, Keeper, Objects};
 use crate::eviction::Name;
 use crate::index::Change;
+use crate::policy::Evicted;
 
 impl Keeper {
     /// Takes victims out of sight until every class is within its share and the volume is below its high-water mark.
@@ -62,7 +63,11 @@ impl Keeper {
             skipped.push(name);
             return 0;
         };
-        self.volume.count_eviction(closed.bytes, object.last_used());
+        self.volume.count_eviction(closed.bytes);
+        if let Some(watcher) = &self.watcher {
+            let (pieces, last_used) = (closed.pieces.len(), object.last_used());
+            watcher(Evicted { pieces, bytes: closed.bytes, last_used });
+        }
         let removed = if closed.object_is_empty { object.remove() } else { None };
         if let Some(bytes) = removed {
             // The bytes of this last group go with the file.

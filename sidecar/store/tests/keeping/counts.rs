@@ -1,9 +1,12 @@
 //! Counts by class are those of the objects, whatever happened.
 
-use connected_cache_store::{ClassUsage, FillError, Policy};
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex};
+
+use connected_cache_store::{ClassUsage, Evicted, FillError, Policy, Watcher};
 use proptest::prelude::*;
 
-use crate::support::{MIB, SMALL, Volume, by_objects, fill, matching, put, usage, wait};
+use crate::support::{MIB, SMALL, Volume, by_objects, fill, has, matching, put, usage, wait};
 
 #[derive(Clone, Debug)]
 enum Step {
@@ -133,4 +136,28 @@ fn counts_are_by_class_and_survive_a_restart() {
         store.close();
     }
     assert_eq!(volume.open(Policy::default()).classes(), expected);
+}
+
+#[test]
+fn evictions_are_told_with_the_last_use_of_their_object() {
+    let told = Arc::new(Mutex::new(Vec::new()));
+    let watcher: Watcher = Arc::new({
+        let told = told.clone();
+        move |evicted: Evicted| told.lock().unwrap().push(evicted)
+    });
+    let volume = Volume::new(64 * MIB);
+    let store = volume.open(Policy { watcher: Some(watcher), ..Policy::default() });
+    for number in 0..400 {
+        let object = put(&store, &format!("{number}"), 0, 2 * SMALL);
+        // Later than now, so that only this says it.
+        object.touch(0, 4_000_000_000 + number);
+    }
+    store.flush();
+    let told = told.lock().unwrap();
+    let bytes: u64 = told.iter().map(|evicted| evicted.bytes).sum();
+    assert!(bytes > 100 * MIB && bytes == usage(&store).evicted, "{bytes} of {:?}", usage(&store));
+    assert!(told.iter().all(|evicted| evicted.pieces == 1));
+    let gone: BTreeSet<u64> = (0..400).filter(|number| !has(&store, &format!("{number}"))).collect();
+    let last_used: BTreeSet<u64> = told.iter().map(|evicted| evicted.last_used - 4_000_000_000).collect();
+    assert_eq!((last_used.len(), &last_used), (told.len(), &gone));
 }

@@ -30,6 +30,15 @@ impl Authority {
         std::fs::write(folder.join(format!("{name}.crt")), certificate.pem()).unwrap();
     }
 
+    /// A certificate for `localhost` that expires with the beginning of this day, and its key, as PEM.
+    pub(crate) fn sign_until(&self, (year, month, day): (i32, u8, u8)) -> (String, String) {
+        let key = KeyPair::generate().unwrap();
+        let mut parameters = CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
+        parameters.not_after = rcgen::date_time_ymd(year, month, day);
+        let certificate = parameters.signed_by(&key, &self.issuer).unwrap();
+        (certificate.pem(), key.serialize_pem())
+    }
+
     /// Its own certificate as PEM.
     pub(crate) fn write(&self, path: &Path) {
         std::fs::write(path, self.issuer.pem()).unwrap();
