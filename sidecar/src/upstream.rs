@@ -139,6 +139,11 @@ impl Upstream {
         self.ask(&Method::GET, target, headers).await
     }
 
+    /// Sends one HEAD: there is no body.
+    pub(crate) async fn head(&self, target: &FetchTarget) -> Result<Response<OriginBody>, UpstreamError> {
+        self.ask(&Method::HEAD, target, &HeaderMap::new()).await
+    }
+
     async fn ask(
         &self,
         method: &Method,

@@ -57,6 +57,8 @@ impl Passing {
 /// What the client asked.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Wanted<'a> {
+    /// Only what the head says.
+    pub(crate) is_head: bool,
     pub(crate) range: RangeHeader,
     pub(crate) if_range: Option<&'a str>,
 }
@@ -118,12 +120,17 @@ impl PassedBody {
 }
 
 impl Catalog {
-    /// Asks the origin for exactly what the client wants, and returns once its first bytes are here.
+    /// Asks the origin for exactly what the client wants, and returns once its head and first bytes, if any, are here.
     pub(crate) async fn pass_on(
         &self,
         target: &FetchTarget,
         wanted: Wanted<'_>,
     ) -> Result<PassedOn, UpstreamError> {
+        if wanted.is_head
+            && let Some(passed) = self.pass_head_on(target).await?
+        {
+            return Ok(passed);
+        }
         let counters = &self.shared.counters;
         counters.origin_requests.fetch_add(1, Ordering::Relaxed);
         let requested_at = now_seconds();
@@ -158,6 +165,30 @@ impl Catalog {
         let mut body = PassedBody { source, skip, remaining, first: None, counters };
         body.first = body.next().await?;
         Ok(PassedOn { generation: head.generation, headers: head.headers, part, body })
+    }
+}
+
+impl Catalog {
+    /// As [`Self::pass_on`], without the content. `None` = the origin knows no HEAD or says no length, so only its content tells.
+    async fn pass_head_on(&self, target: &FetchTarget) -> Result<Option<PassedOn>, UpstreamError> {
+        let counters = &self.shared.counters;
+        counters.origin_requests.fetch_add(1, Ordering::Relaxed);
+        let requested_at = now_seconds();
+        let response = self.shared.upstream.head(target).await?;
+        let clock = Clock { requested_at, received_at: now_seconds() };
+        let head = match understand(response.status(), response.headers(), clock) {
+            Ok(Meaning::Content { head, part: None, .. }) => head,
+            Ok(Meaning::Content { .. }) => {
+                return Err(UpstreamError::Protocol { reason: "206 to a request without a range" });
+            }
+            Ok(Meaning::Unmeasured) => return Ok(None),
+            Err(UpstreamError::Status { status }) if matches!(status.as_u16(), 405 | 501) => return Ok(None),
+            Ok(Meaning::NotModified { .. }) => return Err(unasked_304()),
+            Err(error) => return Err(error),
+        };
+        let counters = counters.clone();
+        let body = PassedBody { source: Source::Here(None), skip: 0, remaining: 0, first: None, counters };
+        Ok(Some(PassedOn { generation: head.generation, headers: head.headers, part: None, body }))
     }
 }
 

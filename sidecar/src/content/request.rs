@@ -109,7 +109,7 @@ impl ContentRequest {
     /// As an origin is asked for this client alone. HEAD describes the whole (RFC 9110 14.2: Range is for GET).
     pub(super) fn wanted(&self) -> Wanted<'_> {
         let range = if self.is_head { RangeHeader::Ignored } else { self.range };
-        Wanted { range, if_range: self.if_range.as_deref() }
+        Wanted { is_head: self.is_head, range, if_range: self.if_range.as_deref() }
     }
 
     /// What is asked of this state of the object. Conditions come first (RFC 9110 13.2.2).

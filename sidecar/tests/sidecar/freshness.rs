@@ -194,6 +194,40 @@ async fn what_is_for_one_client_is_fetched_for_each_and_kept_for_none() {
 }
 
 #[tokio::test]
+async fn the_head_of_what_is_for_one_client_costs_the_origin_no_body() {
+    let setup = Setup::start().await;
+    let body = content(1, "\"a\"", &[("cache-control", "private")]);
+    setup.origin.put("/f", &body);
+    assert!(setup.get("/f", &[]).await.body == body.whole());
+    let before = setup.sidecar().origin_bytes();
+    let target = format!("/f?cacheHostOrigin={HOST}");
+    let methods = || setup.origin.seen().into_iter().map(|seen| seen.method.to_string()).collect::<Vec<_>>();
+    let is_right = |reply: &crate::support::Reply| {
+        let fields = ["Content-Length", "ETag", "Cache-Control"].map(|name| reply.header(name));
+        reply.status == 200 && fields == [Some("3000"), Some("\"a\""), Some("private")]
+    };
+    setup.origin.forget();
+    for lines in [&[][..], &["Range: bytes=5-9"]] {
+        let reply = setup.ask("HEAD", &target, lines).await;
+        assert!(is_right(&reply), "{reply:?}");
+    }
+    assert_eq!(setup.ask("HEAD", &target, &["If-None-Match: \"a\""]).await.status, 304);
+    assert_eq!((methods(), setup.sidecar().origin_bytes()), (vec!["HEAD".to_owned(); 3], before));
+    // Where its answer to HEAD says too little, the content tells.
+    for fault in [Fault::HeadStatus(405), Fault::HeadStatus(501), Fault::Chunked] {
+        setup.origin.forget();
+        setup.origin.set_fault("/f", Some(fault.clone()));
+        let reply = setup.ask("HEAD", &target, &[]).await;
+        assert!(is_right(&reply), "{fault:?}: {reply:?}");
+        assert_eq!(methods(), ["HEAD", "GET"], "{fault:?}");
+    }
+    for (fault, status) in [(Fault::HeadStatus(404), 404), (Fault::HeadStatus(503), 503)] {
+        setup.origin.set_fault("/f", Some(fault));
+        assert_eq!(setup.ask("HEAD", &target, &[]).await.status, status);
+    }
+}
+
+#[tokio::test]
 async fn content_whose_states_can_not_be_told_apart_comes_whole_from_one_answer() {
     let setup = Setup::start().await;
     let body = Content { etag: None, last_modified: None, ..Content::new(3 * MIB + 5, 1) };

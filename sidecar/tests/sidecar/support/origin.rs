@@ -6,7 +6,7 @@ use std::{
 
 use bytes::Bytes;
 use futures::StreamExt;
-use http::{HeaderValue, Request, Response, StatusCode, header};
+use http::{HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body_util::{BodyExt, Full, StreamBody, combinators::BoxBody};
 use hyper::{
     body::{Frame, Incoming},
@@ -57,6 +57,8 @@ impl Content {
 pub(crate) enum Fault {
     /// Answers this status, with a text.
     Status(u16),
+    /// Answers HEAD by this status.
+    HeadStatus(u16),
     /// Says of any range that it lies outside of so many bytes.
     Outside(u64),
     /// Refuses whoever does not have this in its query, by a 403 that comes when the gate is open.
@@ -83,6 +85,7 @@ pub(crate) enum Fault {
 #[derive(Clone, Debug)]
 pub(crate) struct Seen {
     pub(crate) at: Instant,
+    pub(crate) method: Method,
     pub(crate) target: String,
     pub(crate) headers: http::HeaderMap,
 }
@@ -187,7 +190,9 @@ fn answer(
     let target = request.uri().to_string();
     let path = request.uri().path().to_owned();
     let mut state = state.lock();
-    state.seen.push(Seen { at: Instant::now(), target, headers: request.headers().clone() });
+    let method = request.method().clone();
+    let is_head = method == Method::HEAD;
+    state.seen.push(Seen { at: Instant::now(), method, target, headers: request.headers().clone() });
     let (content, fault) = (state.contents.get(&path).cloned(), state.faults.get(&path).cloned());
     drop(state);
     let range = request.headers().get(header::RANGE).map(|value| value.to_str().unwrap().to_owned());
@@ -196,6 +201,11 @@ fn answer(
     let gate = gate.clone();
     let query = request.uri().query().unwrap_or_default().to_owned();
     async move {
+        if let Some(Fault::HeadStatus(status)) = fault
+            && is_head
+        {
+            return respond(None, &conditions, None, Some(Fault::Status(status)), gate);
+        }
         if let Some(Fault::SignedBy(signature)) = fault
             && !query.contains(signature)
         {
