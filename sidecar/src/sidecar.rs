@@ -154,6 +154,7 @@ impl Sidecar {
             rules,
             first_byte,
             node_id,
+            test_objects: config.content.test_objects,
             forwarded_for: config.upstream.forwarded_for,
             client_errors: config.upstream.client_errors,
             access_log: AccessLog::new(config.log.access.clone()),

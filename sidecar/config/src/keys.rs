@@ -43,6 +43,7 @@ pub const KEYS: &[Key] = &[
     list("content.extraOrigins", &["host", "class", "alias"], true),
     now("content.denyOrigins"),
     now("content.allowPrivateTargets"),
+    now("content.testObjects"),
     now("content.ttl.maxAgeSeconds"),
     now("content.ttl.staleWhileRevalidateSeconds"),
     now("content.ttl.staleIfErrorSeconds"),

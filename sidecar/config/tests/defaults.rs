@@ -28,6 +28,7 @@ fn documented() -> Vec<(&'static str, Value)> {
         ("content.extraOrigins", json!([])),
         ("content.denyOrigins", json!([])),
         ("content.allowPrivateTargets", json!(false)),
+        ("content.testObjects", json!(false)),
         ("content.ttl.maxAgeSeconds", json!(2_592_000)),
         ("content.ttl.staleWhileRevalidateSeconds", json!(86_400)),
         ("content.ttl.staleIfErrorSeconds", json!(604_800)),

@@ -41,6 +41,13 @@ pub(super) struct Meter {
 }
 
 impl Meter {
+    /// A body that lies in memory as it is.
+    pub(super) fn at_hand(self, bytes: Bytes) -> Body {
+        let remaining = bytes.len() as u64;
+        let chunks = Chunks::Here((remaining > 0).then_some((bytes, Source::Memory)));
+        Body::new(ContentBody { chunks, remaining, meter: self, failure: None })
+    }
+
     /// A body that comes from the origin for this client alone.
     pub(super) fn passed_on(self, body: PassedBody) -> Body {
         let remaining = body.remaining();

@@ -96,6 +96,12 @@ impl ContentRequest {
         })
     }
 
+    /// The path that the origin is asked for.
+    pub(super) fn path(&self) -> &str {
+        let path_and_query = self.target.path_and_query.as_str();
+        path_and_query.split_once('?').map_or(path_and_query, |(path, _)| path)
+    }
+
     /// As the catalog is asked.
     pub(super) fn opening(&self) -> OpenRequest<'_> {
         // Where in an object of unknown length the first asked byte probably is.

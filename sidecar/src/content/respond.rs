@@ -20,7 +20,7 @@ use super::ContentState;
 /// Headers that a reply has beside its origin's, `Date` among them.
 const OURS: usize = 9;
 
-const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
+pub(super) const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
 const X_CACHE: HeaderName = HeaderName::from_static("x-cache");
 const X_CID: HeaderName = HeaderName::from_static("x-cid");
 

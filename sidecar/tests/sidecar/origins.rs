@@ -317,3 +317,75 @@ async fn redirects_are_followed_inside_the_allow_list_only() {
     // Eleven for the loop, one for each of the others.
     assert_eq!(setup.origin.seen().len(), 16);
 }
+
+/// Path, length and type of the objects by which a cache is tested, and how their stand-ins begin.
+const TEST_OBJECTS: [(&str, usize, &str, &[u8]); 2] = [
+    ("/mscomtest/wuidt.gif", 969_710, "image/gif", b"GIF89a"),
+    (
+        "/filestreamingservice/files/7bc846e0-af9c-49be-a03d-bb04428c9bb5/Microsoft.png",
+        302_341,
+        "application/octet-stream",
+        b"\x89PNG\r\n\x1a\n",
+    ),
+];
+
+/// Without an origin that could be reached.
+async fn offline(test_objects: bool) -> Setup {
+    Setup::start_with(|config| {
+        config.content.test_objects = test_objects;
+        // Bound and closed again: nobody listens there.
+        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        config.upstream.resolve.insert(HOST.into(), port);
+        config.content.extra_origins =
+            vec![ExtraOrigin { host: "other.example".into(), ..ExtraOrigin::default() }];
+        config.upstream.resolve.insert("other.example".into(), port);
+    })
+    .await
+}
+
+#[tokio::test]
+async fn objects_of_tests_have_stand_ins_where_no_origin_can_be_reached() {
+    let setup = offline(true).await;
+    for (path, length, content_type, begin) in TEST_OBJECTS {
+        let reply = setup.get(path, &[]).await;
+        assert_eq!((reply.status, reply.body.len()), (200, length), "{path}");
+        assert!(reply.body.starts_with(begin), "{path}");
+        for (name, value) in [
+            ("Content-Type", content_type),
+            ("Cache-Control", "no-store"),
+            ("X-Cache", "MISS"),
+            ("Cache-Status", "connectedcache; fwd=miss; detail=built-in"),
+            ("Accept-Ranges", "bytes"),
+        ] {
+            assert_eq!(reply.header(name), Some(value), "{path} {name}");
+        }
+        let part = setup.get(&format!("{path}?P1=1"), &["Range: bytes=1-4"]).await;
+        assert_eq!((part.status, &part.body[..]), (206, &begin[1..5]), "{path}");
+        assert_eq!(part.header("Content-Range"), Some(format!("bytes 1-4/{length}").as_str()));
+        assert_eq!(setup.get(path, &[&format!("Range: bytes={length}-")]).await.status, 416);
+        let head = setup.ask("HEAD", &format!("{path}?cacheHostOrigin={HOST}"), &[]).await;
+        let announced = head.header("Content-Length").map(str::to_owned);
+        assert_eq!((head.status, announced), (200, Some(length.to_string())), "{path}");
+        let other = setup.ask("GET", &format!("{path}?cacheHostOrigin=other.example"), &[]).await;
+        assert_eq!(other.status, 502, "{path}");
+    }
+    assert_eq!(setup.get("/f", &[]).await.status, 502);
+    let sent: usize = TEST_OBJECTS.iter().map(|(_, length, _, _)| length + 4).sum();
+    eventually("all bytes are counted", || async { setup.served() == sent as u64 }).await;
+}
+
+#[tokio::test]
+async fn an_origin_that_can_be_reached_has_the_word_about_objects_of_tests() {
+    let path = TEST_OBJECTS[0].0;
+    let refusing = offline(false).await;
+    assert_eq!(refusing.get(path, &[]).await.status, 502, "nobody wanted stand-ins");
+    let setup = Setup::start_with(|config| config.content.test_objects = true).await;
+    for status in [404, 503] {
+        setup.origin.set_fault(path, Some(Fault::Status(status)));
+        assert_eq!(setup.get(path, &[]).await.status, status);
+    }
+    setup.origin.set_fault(path, None);
+    let content = Content::new(10, 1);
+    setup.origin.put(path, &content);
+    assert_eq!(setup.get(path, &[]).await.body, content.whole());
+}

@@ -20,6 +20,10 @@ pub struct Content {
     pub deny_origins: Vec<String>,
     /// Origins may resolve to private or loopback addresses (labs). `false` protects the cluster's own services.
     pub allow_private_targets: bool,
+    /// The two objects by which a cache is tested, `/mscomtest/wuidt.gif` and the `Microsoft.png` of Delivery Optimization's
+    /// troubleshooting, are answered by stand-ins of the same length and type while their origin can't be reached: for clusters
+    /// without internet. Their bytes are others, and they are never stored.
+    pub test_objects: bool,
     /// Ages.
     pub ttl: TimeToLive,
     /// How a URL becomes a cache key.
