@@ -81,9 +81,11 @@ async fn a_disk_that_dies_in_the_middle_of_a_download_sends_no_wrong_byte_and_ne
  {
     let Some((place, cache)) = started().await else { return };
     // Stored and new content at once, while everything begins to fail.
-    // Stored bytes that the kernel was told to send from the disk end early when it can't; the client goes on from there.
-    let downloads =
-        async { tokio::join!(cache.download_cut(0..3), cache.download(31..40), cache.download(40..46)) };
+    // Stored bytes that the kernel was told to send from the disk end early when it can't, and the client goes on from there.
+    // New content is stored a moment before it has been sent.
+    let downloads = async {
+        tokio::join!(cache.download_cut(0..3), cache.download_cut(31..40), cache.download_cut(40..46))
+    };
     let faults = Faults::none().failing_reads(Errno::IO).failing_writes(Errno::IO).failing_syncs(Errno::IO);
     let disk = &place.disk;
     let dying = async {
@@ -95,6 +97,8 @@ async fn a_disk_that_dies_in_the_middle_of_a_download_sends_no_wrong_byte_and_ne
         .await;
         disk.set_faults(faults).unwrap();
         disk.drop_caches().unwrap();
+        // Nothing of these can be on the disk.
+        tokio::join!(cache.download(46..53), cache.download(53..60));
     };
     tokio::join!(downloads, dying);
     cache.wait_until_said(true).await;
