@@ -74,6 +74,7 @@ async fn serve(file: Option<PathBuf>, print_config: bool) -> anyhow::Result<Exit
         return Ok(ExitCode::SUCCESS);
     }
     let _log = logging::start(&config.log);
+    keep_freed_memory();
     raise_file_limit();
     let mut terminate = signal(SignalKind::terminate()).context("failed to wait for SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("failed to wait for SIGINT")?;
@@ -89,6 +90,13 @@ async fn serve(file: Option<PathBuf>, print_config: bool) -> anyhow::Result<Exit
     }
     sidecar.shutdown().await;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Lets the C library keep what pieces in transit gave back, a few MiB for each thread, instead of returning it to the kernel and
+/// taking it again page by page. It learns that from the largest block that was ever freed (mallopt(3), `M_MMAP_THRESHOLD`).
+fn keep_freed_memory() {
+    const LARGEST_BLOCK_BYTES: usize = 4 << 20;
+    drop(std::hint::black_box(Vec::<u8>::with_capacity(LARGEST_BLOCK_BYTES)));
 }
 
 /// As many open files as the system lets us have: each connection is one.

@@ -146,7 +146,8 @@ impl Server {
     async fn serve(self: Arc<Self>, accepted: Accepted, _place: OwnedSemaphorePermit) {
         let _open = OpenConnection::count(&self.counters);
         let content = self.content.clone();
-        let answer = move |request| content::serve(content.clone(), request).map(Ok);
+        // Apart from the connection, which would have room for it while it is idle.
+        let answer = move |request| Box::pin(content::serve(content.clone(), request)).map(Ok);
         self.speak(accepted, answer).await;
     }
 
