@@ -99,6 +99,31 @@ async fn a_dead_origin_does_not_stop_what_is_cached() -> Result<()> {
 
 #[tokio::test]
 #[ignore = "needs a cluster: run by cargo xtask test"]
+async fn clients_notice_nothing_of_an_origin_that_cuts_stalls_and_knows_no_ranges() -> Result<()> {
+    in_namespace("bad-origin", async |case: &Case| {
+        let client = &case.lab.client;
+        let paths = ["/cut", "/stalled", "/no-ranges"];
+        let objects: Vec<_> = paths.into_iter().zip(1..).map(|(path, seed)| (path, "5Mi", seed)).collect();
+        let origin = case.start_cache(&Content::formulas(&objects), 1).await?;
+        let (url, manifest) = (case.service_url("cache"), origin.manifest_url());
+        let faults = json!([
+            {"path": "/cut", "cutAfterBytes": 300_000, "times": 3},
+            {"path": "/stalled", "stallAfterBytes": 100_000, "times": 1},
+            {"path": "/no-ranges", "status": 200},
+        ]);
+        for (name, mode) in [("in-ranges", Mode::Ranges), ("whole", Mode::Whole)] {
+            origin.set_faults(client, &faults).await?;
+            let download = Download { mode, parallel: 2, ..Download::whole(name, &url, &manifest) };
+            let report = download.run(client, &case.namespace).await?;
+            ensure!(report.bytes >= 15 * MIB, "{report:?}");
+        }
+        Ok(())
+    })
+    .await
+}
+
+#[tokio::test]
+#[ignore = "needs a cluster: run by cargo xtask test"]
 async fn deleting_the_pod_keeps_the_cache() -> Result<()> {
     in_namespace("pod-deletion", async |case: &Case| {
         let client = &case.lab.client;
