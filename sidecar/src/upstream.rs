@@ -23,7 +23,7 @@ use std::{
 
 use connected_cache_core::{AllowList, CacheHostOrigin, OriginRefused, PIECE_LENGTH_BYTES};
 use connected_cache_wire::delivery_optimization::OriginAuthority;
-use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, Uri, header, uri};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, Uri, header, uri};
 use hyper::body::Incoming;
 use tokio::time::{Instant, timeout_at};
 use tokio_util::task::AbortOnDropHandle;
@@ -57,7 +57,7 @@ pub struct FetchTarget {
     /// The query is a signature of this one client; what it leads to is shared with others.
     pub is_signed: bool,
     /// The client's `User-Agent` and `MS-CV`, which are passed on, and through whom and for whom this is asked.
-    pub headers: HeaderMap,
+    pub headers: Vec<(HeaderName, HeaderValue)>,
 }
 
 /// The client towards origins.
@@ -257,7 +257,7 @@ fn uri_of(scheme: &str, authority: &str, path_and_query: &str) -> Result<Uri, Up
 
 /// Header fields of every request for this target.
 fn fields(target: &FetchTarget, headers: &HeaderMap) -> HeaderMap {
-    let mut fields = target.headers.clone();
+    let mut fields: HeaderMap = target.headers.iter().cloned().collect();
     fields.insert(header::ACCEPT, HeaderValue::from_static("*/*"));
     fields.extend(headers.clone());
     fields

@@ -67,11 +67,11 @@ impl ContentRequest {
         let transport = original_transport(headers, transport);
         let rules = Rules { allow_list: &state.allow_list, query_rule: state.query_rule, transport };
         let (origin, key) = locate(&target, host, rules)?;
-        let mut passed_on: HeaderMap = [header::USER_AGENT, MS_CV]
-            .into_iter()
-            .filter_map(|name| headers.get(&name).map(|value| (name, value.clone())))
-            .collect();
-        passed_on.insert(header::VIA, state.via.beyond(headers)?);
+        let mut passed_on = Vec::with_capacity(4);
+        passed_on.push((header::VIA, state.via.beyond(headers)?));
+        for name in [header::USER_AGENT, MS_CV] {
+            passed_on.extend(headers.get(&name).map(|value| (name, value.clone())));
+        }
         let forwarded_for = forwarded_for(headers, client, state.forwarded_for);
         passed_on.extend(forwarded_for.map(|value| (X_FORWARDED_FOR, value)));
         Ok(Self {
@@ -79,8 +79,8 @@ impl ContentRequest {
             target: FetchTarget {
                 origin: origin.clone(),
                 https: transport == Transport::Tls,
-                path_and_query: target.upstream_path_and_query().to_owned(),
                 is_signed: target.query().is_some() && !key.has_query(),
+                path_and_query: target.into_upstream_path_and_query(),
                 headers: passed_on,
             },
             origin,

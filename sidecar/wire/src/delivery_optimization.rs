@@ -91,6 +91,12 @@ impl RequestTarget {
     pub fn upstream_path_and_query(&self) -> &str {
         &self.upstream
     }
+
+    /// As [`Self::upstream_path_and_query`], without a copy.
+    #[must_use]
+    pub fn into_upstream_path_and_query(self) -> String {
+        self.upstream
+    }
 }
 
 /// The authority of an absolute-form target and what follows it.
