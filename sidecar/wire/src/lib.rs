@@ -3,3 +3,5 @@
 #![warn(missing_docs)]
 
 pub mod delivery_optimization;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod invariants;
