@@ -1,13 +1,15 @@
-//! Delivery Optimization over HTTP: what a client's request line says (dossier delivery-optimization 1.1 and 1.2), and the
-//! file of hashes by which content is checked ([`PieceHashFile`]).
+//! Delivery Optimization over HTTP: what a client's request line says (dossier delivery-optimization 1.1 and 1.2), the
+//! file of hashes by which content is checked ([`PieceHashFile`]), and the ids by which it is known ([`ContentId`]).
 //!
 //! A client turns `http://origin/path?query` into `http://cache/path?query&cacheHostOrigin=origin`. The CDN's URLs are signed,
 //! so [`RequestTarget`] keeps path and query byte for byte and takes out nothing but that one parameter.
 
+mod content_id;
 mod origin_authority;
 mod origin_name;
 mod piece_hash_file;
 
+pub use content_id::{ContentId, ContentIdError, ContentIdForm};
 pub use origin_authority::OriginAuthority;
 pub use origin_name::{OriginName, OriginNameError};
 pub use piece_hash_file::{

@@ -1,6 +1,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::invariants;
 
 fn parsed(target: &str) -> RequestTarget {
     RequestTarget::parse(target).unwrap()
@@ -128,9 +129,15 @@ fn other_forms_of_targets_are_refused() {
 proptest! {
     #[test]
     fn any_text_is_a_target_or_an_error(text: String) {
-        let _ = RequestTarget::parse(&text);
-        let _ = OriginName::parse(&text);
-        let _ = OriginAuthority::from_parameter(&text);
+        invariants::request_target(&text);
+        invariants::origin_authority(&text);
+    }
+
+    #[test]
+    fn texts_like_targets_are_targets_or_errors(
+        text in "(https?://[a-z:@.]{0,9})?/[ -~]{0,20}(\\?([a-z=&?%/#]{0,9}|&?cacheHostOrigin=[A-Za-z0-9.:%-]{0,12}){0,5})?",
+    ) {
+        invariants::request_target(&text);
     }
 
     /// A client appends its parameter at the end; whatever the original was, the origin sees exactly that again.
@@ -149,11 +156,7 @@ proptest! {
     }
 
     #[test]
-    fn an_accepted_name_is_canonical(text in "[A-Za-z0-9._-]{1,80}") {
-        if let Ok(name) = OriginName::parse(&text) {
-            prop_assert_eq!(OriginName::parse(name.as_str()), Ok(name.clone()));
-            prop_assert_eq!(name.as_str().to_ascii_lowercase(), name.as_str());
-            prop_assert!(name.as_str().parse::<std::net::IpAddr>().is_err());
-        }
+    fn an_accepted_name_is_canonical(text in "[A-Za-z0-9._-]{1,80}(:[0-9]{1,6})?") {
+        invariants::origin_authority(&text);
     }
 }
