@@ -1,4 +1,4 @@
-//! Developer commands: `cargo xtask demo | test | bench | cluster | image | crds | chart`.
+//! Developer commands: `cargo xtask demo | test | fuzz | bench | cluster | image | crds | chart`.
 //!
 //! One file per command. What they share stands in [`workspace`] (where things are), [`run`] (calling programs) and
 //! [`target`] (which cluster).
@@ -8,6 +8,7 @@ mod chart;
 mod cluster;
 mod crds;
 mod demo;
+mod fuzz;
 mod image;
 mod run;
 mod target;
@@ -32,6 +33,8 @@ enum Command {
     Demo(demo::Options),
     /// Runs every check, fast ones first, and ends by printing `N passed, N failed`.
     Test(test::Options),
+    /// Runs the fuzz targets of what reads bytes from a network; needs cargo-fuzz.
+    Fuzz(fuzz::Options),
     /// Measures the sidecar beside nginx and varnish and prints how far it is from its goals.
     Bench(bench::Options),
     /// The throwaway three-node Kubernetes cluster by itself.
@@ -49,6 +52,7 @@ async fn main() -> ExitCode {
     let outcome = match Arguments::parse().command {
         Command::Demo(options) => demo::main(options).await,
         Command::Test(options) => test::main(options).await,
+        Command::Fuzz(options) => fuzz::main(options).await,
         Command::Bench(options) => bench::main(options).await,
         Command::Cluster(options) => cluster::main(options).await,
         Command::Image(options) => image::main(&options),

@@ -7,7 +7,7 @@ use connected_cache_cluster::components::Component;
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 
 use super::{Tally, cases};
-use crate::{chart, cluster, crds, run};
+use crate::{chart, cluster, crds, fuzz, run};
 
 /// One stage.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -88,7 +88,10 @@ impl Stage {
     /// Runs the stage; `case` restricts it to the test files of that name.
     pub(super) async fn run(self, case: Option<&str>, tally: &mut Tally) -> Result<()> {
         match self {
-            Self::Format => counted(tally, run::check(&mut run::cargo(&["fmt", "--all", "--check"]))),
+            Self::Format => {
+                counted(tally, run::check(&mut run::cargo(&["fmt", "--all", "--check"])))?;
+                counted(tally, fuzz::check_format())
+            }
             Self::Lint => {
                 let arguments = [
                     "clippy",
@@ -100,7 +103,8 @@ impl Stage {
                     "-D",
                     "warnings",
                 ];
-                counted(tally, run::check(&mut run::cargo(&arguments)))
+                counted(tally, run::check(&mut run::cargo(&arguments)))?;
+                counted(tally, fuzz::lint())
             }
             Self::Unit => {
                 let selection = ["--workspace", "--all-features", "--no-fail-fast"];
