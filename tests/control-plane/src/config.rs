@@ -3,7 +3,9 @@
 //! It reads YAML (or JSON, which is YAML), names every key it does not know by its full path, and reports all
 //! mistakes of a file at once. The same fault entries are accepted by `PUT /_faults` while the mock runs.
 
+mod control_plane;
 mod decode;
+mod fault;
 mod size;
 
 use std::net::SocketAddr;
@@ -13,6 +15,10 @@ use serde::Serialize;
 use serde_json::Value;
 
 use crate::fault::Fault;
+pub use control_plane::{
+    Array, ContentEntry, ContentPolicy, ControlPlane, Discovery, ExternalAddress, Geo, KeyValue, ListedPeer,
+    Restriction, SharingPolicy,
+};
 use decode::Section;
 pub use size::{ParseSizeError, parse_size};
 
@@ -20,7 +26,7 @@ pub use size::{ParseSizeError, parse_size};
 pub(crate) const RESERVED_PREFIX: &str = "/_";
 
 /// Everything the mock can be told. The default offers nothing on a free loopback port.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Config {
     /// Addresses to accept connections on.
@@ -29,6 +35,8 @@ pub struct Config {
     pub tls: Tls,
     /// The objects that can be asked for.
     pub content: Content,
+    /// The services of the control plane, at the HTTPS listener; `None` = off.
+    pub control_plane: Option<ControlPlane>,
     /// Faults in effect from the start; the first one that matches a path wins.
     pub faults: Vec<Fault>,
     /// File that gets one JSON line per finished request; `None` = only `/_requests`.
@@ -130,10 +138,11 @@ impl Config {
                 seed: entry.take::<Option<u64>>("seed").unwrap_or_default(),
             }),
         });
-        let faults = root.list("faults", decode_fault);
+        let control_plane = root.optional_section("controlPlane", control_plane::decode);
+        let faults = root.list("faults", fault::decode);
         let request_log = root.take("requestLog");
         root.finish();
-        Self { listen, tls, content, faults, request_log }
+        Self { listen, tls, content, control_plane, faults, request_log }
     }
 
     fn check(&self, errors: &mut Vec<String>) {
@@ -157,7 +166,14 @@ impl Config {
                     .push(format!("{at}: {:?} is there twice, give each formula its own path", formula.path));
             }
         }
-        check_faults(&self.faults, "faults", errors);
+        if let Some(services) = &self.control_plane {
+            if self.listen.https.is_none() && !reported(errors, "listen.") {
+                errors
+                    .push("controlPlane: its services need HTTPS, set listen.https to an address".to_owned());
+            }
+            control_plane::check(services, "controlPlane", errors);
+        }
+        fault::check(&self.faults, "faults", errors);
     }
 }
 
@@ -168,49 +184,17 @@ pub fn faults_from_json(text: &[u8]) -> Result<Vec<Fault>, ConfigError> {
     let value = if value.is_array() { serde_json::json!({ "faults": value }) } else { value };
     let mut errors = Vec::new();
     let mut root = Section::open(String::new(), value, &mut errors);
-    let faults = root.list("faults", decode_fault);
+    let faults = root.list("faults", fault::decode);
     root.finish();
-    check_faults(&faults, "faults", &mut errors);
+    fault::check(&faults, "faults", &mut errors);
     if errors.is_empty() { Ok(faults) } else { Err(ConfigError { errors }) }
 }
 
 /// Checks a fault list that was built in code.
 pub(crate) fn validate_faults(faults: &[Fault]) -> Result<(), ConfigError> {
     let mut errors = Vec::new();
-    check_faults(faults, "faults", &mut errors);
+    fault::check(faults, "faults", &mut errors);
     if errors.is_empty() { Ok(()) } else { Err(ConfigError { errors }) }
-}
-
-fn decode_fault(entry: &mut Section<'_>) -> Fault {
-    let bytes = |size: Option<size::Size>| size.map(|size| size.0);
-    Fault {
-        path: entry.required("path"),
-        status: entry.take("status"),
-        delay_milliseconds: entry.take::<Option<u64>>("delayMilliseconds").unwrap_or_default(),
-        stall_after_bytes: bytes(entry.take("stallAfterBytes")),
-        cut_after_bytes: bytes(entry.take("cutAfterBytes")),
-        corrupt_byte: bytes(entry.take("corruptByte")),
-        trickle_bytes_per_second: bytes(entry.take("trickleBytesPerSecond")),
-        times: entry.take("times"),
-    }
-}
-
-fn check_faults(faults: &[Fault], list: &str, errors: &mut Vec<String>) {
-    for (index, fault) in faults.iter().enumerate() {
-        if fault.path != "*" {
-            check_content_path(&format!("{list}[{index}].path"), &fault.path, errors);
-        }
-        if let Some(status) = fault.status
-            && !(200..=599).contains(&status)
-        {
-            errors.push(format!("{list}[{index}].status: {status} is not a final status, use 200 to 599"));
-        }
-        if fault.trickle_bytes_per_second == Some(0) {
-            errors.push(format!(
-                "{list}[{index}].trickleBytesPerSecond: 0 would never end, use stallAfterBytes instead"
-            ));
-        }
-    }
 }
 
 /// Whether something at or below `path` was found unusable, so that what stands there now means nothing.
@@ -268,6 +252,28 @@ mod tests {
             }]
         );
         assert_eq!(config.request_log, Some(PathBuf::from("/tmp/requests.jsonl")));
+    }
+
+    #[test]
+    fn the_example_of_the_documentation_is_accepted() {
+        let documentation: String = include_str!("lib.rs")
+            .lines()
+            .skip_while(|line| *line != "//! ```yaml")
+            .skip(1)
+            .take_while(|line| *line != "//! ```")
+            .map(|line| [line.strip_prefix("//! ").unwrap_or_default(), "\n"].concat())
+            .collect();
+        let config = Config::from_yaml(&documentation).unwrap();
+        assert_eq!(config.faults.len(), 2);
+        let services = config.control_plane.unwrap();
+        assert_eq!(services.array.peers.len(), 1);
+        // What it shows as null or as a value that needs no word is the default.
+        let Geo { external_addresses, .. } = &services.geo;
+        let geo = Geo { external_addresses: external_addresses.clone(), ..Geo::default() };
+        assert_eq!(services.geo, geo);
+        assert_eq!(services.key_value, KeyValue::default());
+        assert_eq!(services.content_policy, ContentPolicy::default());
+        assert_eq!(services.array, Array { peers: services.array.peers.clone(), ..Array::default() });
     }
 
     #[test]

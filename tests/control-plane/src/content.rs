@@ -6,14 +6,19 @@
 mod folder;
 pub mod formula;
 mod manifest;
+mod piece_hashes;
 
 use std::fs::File;
 use std::io::{self, Read as _, Seek as _, SeekFrom};
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use bytes::Bytes;
+use sha2::{Digest as _, Sha256};
+
 use crate::config::{Content, FormulaObject, RESERVED_PREFIX};
 pub use manifest::ManifestEntry;
+pub(crate) use piece_hashes::PieceHashError;
 
 /// `Last-Modified` of every formula: a formula never changes, so any fixed moment is true. 2024-01-01T00:00:00Z.
 const FORMULA_MODIFIED: Duration = Duration::from_hours(473_352);
@@ -25,6 +30,7 @@ pub(crate) struct Catalogue {
     folder: Option<PathBuf>,
     formulas: Vec<FormulaObject>,
     hashes: manifest::HashCache,
+    piece_hashes: piece_hashes::PieceHashCache,
 }
 
 /// Why a path names no object.
@@ -50,6 +56,7 @@ pub(crate) struct Object {
 enum Source {
     Formula { seed: u64 },
     File(File),
+    Memory(Bytes),
 }
 
 impl Catalogue {
@@ -60,7 +67,12 @@ impl Catalogue {
         {
             return Err(io::Error::new(io::ErrorKind::NotADirectory, "is not a folder"));
         }
-        Ok(Self { folder, formulas: content.formulas.clone(), hashes: manifest::HashCache::default() })
+        Ok(Self {
+            folder,
+            formulas: content.formulas.clone(),
+            hashes: manifest::HashCache::default(),
+            piece_hashes: piece_hashes::PieceHashCache::default(),
+        })
     }
 
     /// Opens what `path` (decoded, without query) names. Blocks on the disk.
@@ -98,6 +110,12 @@ impl Object {
         })
     }
 
+    /// An object that is made of others; `modified` is when they were.
+    pub(crate) fn memory(bytes: Bytes, modified: SystemTime) -> Self {
+        let etag = format!("\"memory-{}\"", hex::encode(&Sha256::digest(&bytes)[..8]));
+        Self { length: bytes.len() as u64, source: Source::Memory(bytes), etag, modified }
+    }
+
     /// A reader that starts at `offset`.
     pub(crate) fn reader(self, offset: u64) -> ObjectReader {
         ObjectReader { source: self.source, offset }
@@ -117,6 +135,11 @@ impl ObjectReader {
     pub(crate) fn fill(&mut self, buffer: &mut [u8]) -> io::Result<()> {
         match &mut self.source {
             Source::Formula { seed } => formula::fill(*seed, self.offset, buffer),
+            Source::Memory(bytes) => {
+                let rest = usize::try_from(self.offset).ok().and_then(|offset| bytes.get(offset..));
+                let part = rest.and_then(|rest| rest.get(..buffer.len()));
+                buffer.copy_from_slice(part.ok_or(io::ErrorKind::UnexpectedEof)?);
+            }
             Source::File(file) => {
                 file.seek(SeekFrom::Start(self.offset))?;
                 file.read_exact(buffer)?;
@@ -128,6 +151,6 @@ impl ObjectReader {
 
     /// Whether [`Self::fill`] only computes, so that it may run on an async worker.
     pub(crate) fn is_computed(&self) -> bool {
-        matches!(self.source, Source::Formula { .. })
+        matches!(self.source, Source::Formula { .. } | Source::Memory(_))
     }
 }

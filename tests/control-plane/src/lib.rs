@@ -1,16 +1,30 @@
-//! Everything outside the cache that a test needs: an origin with content, faults and a request log, and a client that
-//! asks as Windows does. It is a second, independent reading of the protocol and shares no code with the sidecar.
+//! Everything outside the cache that a test needs: an origin with content, the services of the control plane, faults
+//! and a request log, and a client that asks as Windows does. It is a second, independent reading of the protocol; of
+//! our own code it uses the formats of `wire` and nothing of the sidecar.
 //!
 //! [`MockControlPlane`] serves, in a test's own process or as the binary's `serve`; [`client`] asks, in a test or as
 //! the binary's `fetch`.
 //!
 //! # Configuration
 //! ```yaml
-//! listen: {http: "0.0.0.0:8081", https: null}     # null = off, port 0 = a free one
+//! listen: {http: "0.0.0.0:8081", https: "0.0.0.0:8444"}   # null = off, port 0 = a free one
 //! tls: {cert: null, key: null, caFile: null}      # no cert with https on = own CA, written to caFile, served at /_ca
 //! content:
 //!   folder: /srv/content                          # every file below it, at its relative path
 //!   formulas: [{path: "/formula/big", length: "64Mi", seed: 7}]   # bytes: see content::formula
+//! controlPlane:                                   # null = off; needs listen.https; {} = everything works
+//!   baseUrl: null                                 # in answers; null = https:// and the Host that was asked
+//!   strict: true                                  # documented fields must be there, undocumented ones are refused
+//!   geo: {countryCode: DE, version: 26A6D4D6994E8DA5, cacheId: "7", cacheHost: null, cacheHostFlag: 0,
+//!         externalAddresses: [{source: 127.0.0.2, external: 203.0.113.7}]}      # source null = everybody
+//!   keyValue: {registeredCallers: ["WU Client Download", "BeginLoadRange.*"], maxAgeSeconds: 86400}
+//!   contentPolicy: {foregroundQosBytesPerSecond: 6710886, backgroundQosBytesPerSecond: 2621440,
+//!                   maxCacheAgeSeconds: 86400, downloadToExpireSeconds: 86400}
+//!   contents: [{path: "/big.iso", contentId: null, policy: Allowed}]            # Allowed | Forbidden | Unknown
+//!   discovery: {arrays: 1}
+//!   array: {nextJoinSeconds: 300, restrictPeerSelectionBy: None, peerPort: 7680, leaveEvent: null,   # None | Subnet
+//!           peers: [{content: null, peerId: e08e8e26fd833d4097b3a62b66adc67b00000000, ip: 192.0.2.10, port: 7680,
+//!                    left: 0}]}
 //! faults:                                         # the first match applies; see fault::Fault
 //!   - {path: "/formula/*", status: 503, times: 2}
 //!   - {path: "/big.iso", delayMilliseconds: 500, cutAfterBytes: "1Mi"}
@@ -26,6 +40,13 @@
 //! | `GET /_manifest` | `[{path, length, sha256}]` of all objects |
 //! | `GET /_requests`, `DELETE /_requests` | the request log with totals; empties it |
 //! | `GET /_faults`, `PUT /_faults` | the faults with the remaining `times`; replaces the list |
+//! | `GET /_arrays` | joins with all that was sent, and the peers that are listed now |
+//!
+//! # Services
+//! All but piece hash files are served over HTTPS only, as `text/json`. `/geo` is where a caller begins; it takes all
+//! other addresses from the answers. A call that contradicts the documentation is refused with `{"error": …}`, and the
+//! same sentence stands in the request log as `refusal`. The piece hash file of an object is at its path with
+//! `/pieceshash` or `.phf` behind it, unless the folder has a file there.
 //!
 //! # Content
 //! Single ranges are exact (206, 416), several ranges or unreadable ones get 200 and everything. `ETag` is strong,
@@ -34,6 +55,7 @@
 pub mod client;
 mod config;
 pub mod content;
+pub mod control_plane;
 mod fault;
 mod http1;
 pub mod range;
@@ -42,7 +64,9 @@ mod server;
 mod tls;
 
 pub use config::{
-    Config, ConfigError, Content, FormulaObject, Listen, ParseSizeError, Tls, faults_from_json, parse_size,
+    Array, Config, ConfigError, Content, ContentEntry, ContentPolicy, ControlPlane, Discovery,
+    ExternalAddress, FormulaObject, Geo, KeyValue, ListedPeer, Listen, ParseSizeError, Restriction,
+    SharingPolicy, Tls, faults_from_json, parse_size,
 };
 pub use content::ManifestEntry;
 pub use fault::Fault;

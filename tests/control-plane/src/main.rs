@@ -12,7 +12,10 @@ use connected_cache_mock_control_plane::{Config, MockControlPlane};
 use tokio::signal::unix::{SignalKind, signal};
 
 #[derive(Parser)]
-#[command(version, about = "Origin with faults, and a scripted client, for tests of a content cache")]
+#[command(
+    version,
+    about = "Origin and control plane with faults, and a scripted client, for tests of a content cache"
+)]
 struct Arguments {
     #[command(subcommand)]
     command: Command,

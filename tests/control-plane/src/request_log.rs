@@ -16,6 +16,8 @@ use tokio::io::AsyncWriteExt as _;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
+use crate::control_plane::Service;
+
 /// Finished requests beyond this number are forgotten one by one; the totals keep them.
 const KEPT_REQUESTS: usize = 20_000;
 /// Finished requests that may wait for the disk before answers have to wait too.
@@ -37,6 +39,12 @@ pub struct RequestRecord {
     pub headers: BTreeMap<String, String>,
     /// `Range` header.
     pub range: Option<String>,
+    /// Service of the control plane it was for; `None` = content.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub service: Option<Service>,
+    /// Why a service refused it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refusal: Option<String>,
     /// Status of the answer; `None` until it is sent.
     pub status: Option<u16>,
     /// Body bytes written so far.

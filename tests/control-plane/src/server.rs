@@ -3,6 +3,7 @@
 mod answer;
 mod connection;
 mod own;
+mod services;
 mod transfer;
 
 use std::io;
@@ -21,9 +22,11 @@ use tokio_util::task::TaskTracker;
 
 use crate::config::{Config, ConfigError};
 use crate::content::Catalogue;
+use crate::control_plane::{ArraySnapshot, Services};
 use crate::fault::{Fault, FaultTable};
 use crate::request_log::{RequestLog, Requests};
 use crate::tls::{Certificates, TlsError};
+use services::Arrival;
 
 /// Time for a TLS handshake.
 const HANDSHAKE_LIMIT: Duration = Duration::from_secs(10);
@@ -71,6 +74,7 @@ pub enum StartError {
 #[derive(Debug)]
 struct Shared {
     catalogue: Arc<Catalogue>,
+    services: Option<Services>,
     faults: FaultTable,
     log: RequestLog,
     certificates: Option<Certificates>,
@@ -107,8 +111,11 @@ impl MockControlPlane {
         })?;
         let stopping = CancellationToken::new();
         let ended = CancellationToken::new();
+        let catalogue = Arc::new(catalogue);
+        let services = config.control_plane.map(|services| Services::new(services, Arc::clone(&catalogue)));
         let shared = Arc::new(Shared {
-            catalogue: Arc::new(catalogue),
+            catalogue,
+            services,
             faults: FaultTable::new(config.faults),
             log,
             certificates,
@@ -173,6 +180,19 @@ impl MockControlPlane {
         self.shared.faults.current()
     }
 
+    /// Joins of the arrays so far and their peers; empty without control plane.
+    #[must_use]
+    pub fn arrays(&self) -> ArraySnapshot {
+        self.shared.services.as_ref().map(Services::snapshot).unwrap_or_default()
+    }
+
+    /// Moves the clock by which peers of arrays expire, so that a test has not to wait. Nothing else goes by it.
+    pub fn advance_arrays(&self, by: Duration) {
+        if let Some(services) = &self.shared.services {
+            services.advance(by);
+        }
+    }
+
     /// Stops accepting, lets running transfers finish for up to five seconds, ends everything and flushes the log.
     pub async fn shutdown(self) {
         self.shared.stopping.cancel();
@@ -230,11 +250,11 @@ async fn converse(stream: TcpStream, peer: SocketAddr, secure: bool, shared: &Sh
         tracing::debug!(%peer, %error, "unable to set TCP_NODELAY");
     }
     if !secure {
-        connection::serve(stream, peer, shared).await;
+        connection::serve(stream, Arrival { peer, secure }, shared).await;
         return;
     }
     match timeout(HANDSHAKE_LIMIT, handshake(stream, shared)).await {
-        Ok(Ok(stream)) => connection::serve(stream, peer, shared).await,
+        Ok(Ok(stream)) => connection::serve(stream, Arrival { peer, secure }, shared).await,
         Ok(Err(error)) => tracing::debug!(%peer, %error, "TLS handshake failed"),
         Err(_) => tracing::debug!(%peer, "TLS handshake took too long"),
     }

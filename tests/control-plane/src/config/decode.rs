@@ -51,33 +51,47 @@ impl<'errors> Section<'errors> {
         key: &'static str,
         read: impl FnOnce(&mut Section<'_>) -> T,
     ) -> T {
+        self.optional_section(key, read).unwrap_or_default()
+    }
+
+    /// A nested mapping that may be absent or null, which then means something else than an empty one.
+    pub(super) fn optional_section<T>(
+        &mut self,
+        key: &'static str,
+        read: impl FnOnce(&mut Section<'_>) -> T,
+    ) -> Option<T> {
         self.known.push(key);
         let path = self.at(key);
         match self.values.remove(key) {
-            None | Some(Value::Null) => T::default(),
+            None | Some(Value::Null) => None,
             Some(value) => {
                 let mut section = Section::open(path, value, self.errors);
                 let result = read(&mut section);
                 section.finish();
-                result
+                Some(result)
             }
         }
     }
 
     /// A list of mappings; empty when it is absent.
-    pub(super) fn list<T>(
+    pub(super) fn list<T>(&mut self, key: &'static str, read: impl FnMut(&mut Section<'_>) -> T) -> Vec<T> {
+        self.optional_list(key, read).unwrap_or_default()
+    }
+
+    /// A list of mappings that may be absent or null, which then means something else than an empty one.
+    pub(super) fn optional_list<T>(
         &mut self,
         key: &'static str,
         mut read: impl FnMut(&mut Section<'_>) -> T,
-    ) -> Vec<T> {
+    ) -> Option<Vec<T>> {
         self.known.push(key);
         let path = self.at(key);
         let entries = match self.values.remove(key) {
-            None | Some(Value::Null) => return Vec::new(),
+            None | Some(Value::Null) => return None,
             Some(Value::Array(entries)) => entries,
             Some(other) => {
                 self.errors.push(format!("{path}: expected a list, found {}", kind(&other)));
-                return Vec::new();
+                return None;
             }
         };
         let mut results = Vec::with_capacity(entries.len());
@@ -86,7 +100,7 @@ impl<'errors> Section<'errors> {
             results.push(read(&mut section));
             section.finish();
         }
-        results
+        Some(results)
     }
 
     /// Reports every key nobody asked for.

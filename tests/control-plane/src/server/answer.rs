@@ -12,6 +12,9 @@ use crate::fault::Fault;
 use crate::http1::Head;
 use crate::range::{self, RangeAnswer, Span};
 
+/// `Content-Type` of content.
+const CONTENT_TYPE: &str = "application/octet-stream";
+
 /// A reply before it is sent. `Content-Length` is added by the sender.
 #[derive(Debug)]
 pub(super) struct Answer {
@@ -68,20 +71,26 @@ impl Answer {
     }
 }
 
+/// The answer that a fault puts in the place of any other one.
+pub(super) fn injected(fault: &Fault) -> Option<Answer> {
+    match fault.status {
+        Some(status @ (204 | 304)) => Some(Answer { status, headers: Vec::new(), body: Body::None }),
+        Some(200) | None => None,
+        Some(status) => Some(Answer::text(status, &format!("injected status {status}"))),
+    }
+}
+
 /// The answer to a request for content.
 pub(super) async fn answer(request: &Request, fault: &Fault, shared: &Shared) -> Answer {
-    match fault.status {
-        Some(status @ (204 | 304)) => return Answer { status, headers: Vec::new(), body: Body::None },
-        Some(200) | None => {}
-        Some(status) => return Answer::text(status, &format!("injected status {status}")),
-    }
     if !matches!(request.method.as_str(), "GET" | "HEAD") {
         return Answer::method_not_allowed("GET, HEAD");
     }
     let catalogue = Arc::clone(&shared.catalogue);
     let path = request.path.clone();
     match tokio::task::spawn_blocking(move || catalogue.open(&path)).await {
-        Ok(Ok(object)) => describe(object, &request.head, request.is_head(), fault.status == Some(200)),
+        Ok(Ok(object)) => {
+            describe(object, &request.head, CONTENT_TYPE, request.is_head(), fault.status == Some(200))
+        }
         Ok(Err(error @ OpenError::NotFound)) => Answer::text(404, &error.to_string()),
         Ok(Err(error @ OpenError::Io(_))) => Answer::text(500, &error.to_string()),
         Err(error) => Answer::text(500, &format!("failed to look for the object: {error}")),
@@ -89,7 +98,13 @@ pub(super) async fn answer(request: &Request, fault: &Fault, shared: &Shared) ->
 }
 
 /// The answer for an existing object; `ignore_conditions` sends all of it, whatever was asked.
-fn describe(object: Object, head: &Head, is_head: bool, ignore_conditions: bool) -> Answer {
+pub(super) fn describe(
+    object: Object,
+    head: &Head,
+    content_type: &str,
+    is_head: bool,
+    ignore_conditions: bool,
+) -> Answer {
     let modified = whole_seconds(object.modified);
     let mut headers = vec![
         ("ETag", object.etag.clone()),
@@ -115,7 +130,7 @@ fn describe(object: Object, head: &Head, is_head: bool, ignore_conditions: bool)
             return Answer { status: 416, headers, body: Body::Memory(Bytes::new()) };
         }
     };
-    headers.push(("Content-Type", "application/octet-stream".to_owned()));
+    headers.push(("Content-Type", content_type.to_owned()));
     Answer { status, headers, body: Body::Object { reader: object.reader(span.first), span } }
 }
 

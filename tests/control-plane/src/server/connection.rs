@@ -3,16 +3,19 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::time::timeout;
 
-use super::answer::{Answer, answer};
+use super::answer::{Answer, answer, injected};
+use super::services::Arrival;
 use super::transfer::send;
-use super::{Shared, own};
+use super::{Shared, own, services};
 use crate::config::RESERVED_PREFIX;
+use crate::control_plane::{Route, route};
 use crate::fault::Fault;
 use crate::http1::{Head, HeadError, decode_path, read_head};
 use crate::request_log::RequestRecord;
@@ -51,7 +54,8 @@ pub(super) struct Request {
     keep_alive: bool,
 }
 
-pub(super) async fn serve<S: AsyncRead + AsyncWrite + Unpin>(stream: S, peer: SocketAddr, shared: &Shared) {
+pub(super) async fn serve<S: AsyncRead + AsyncWrite + Unpin>(stream: S, arrival: Arrival, shared: &Shared) {
+    let peer = arrival.peer;
     let mut client = Client { stream, received: BytesMut::with_capacity(4096) };
     loop {
         let head = tokio::select! {
@@ -60,7 +64,7 @@ pub(super) async fn serve<S: AsyncRead + AsyncWrite + Unpin>(stream: S, peer: So
             () = shared.stopping.cancelled() => break,
         };
         let next = match head {
-            Ok(Ok(Some(head))) => exchange(&mut client, head, peer, shared).await,
+            Ok(Ok(Some(head))) => exchange(&mut client, head, arrival, shared).await,
             Ok(Ok(None)) | Err(_) => Ok(Next::Close),
             Ok(Err(HeadError::Io(error))) => Err(error),
             Ok(Err(error)) => refuse(&mut client, 400, &error.to_string(), peer, shared).await,
@@ -83,9 +87,10 @@ pub(super) async fn serve<S: AsyncRead + AsyncWrite + Unpin>(stream: S, peer: So
 async fn exchange<S: AsyncRead + AsyncWrite + Unpin>(
     client: &mut Client<S>,
     head: Head,
-    peer: SocketAddr,
+    arrival: Arrival,
     shared: &Shared,
 ) -> io::Result<Next> {
+    let peer = arrival.peer;
     let mut request = match Request::new(head) {
         Ok(request) => request,
         Err(reason) => return refuse(client, 400, reason, peer, shared).await,
@@ -98,16 +103,39 @@ async fn exchange<S: AsyncRead + AsyncWrite + Unpin>(
         let answer = own::answer(&request, shared).await;
         return send(client, &request, answer, &Fault::default(), None, None, shared).await;
     }
-    let record = shared.log.begin(request.record(peer));
+    let route = route_of(&request, shared).await;
+    let service = route.as_ref().map(Route::service);
+    let record = shared.log.begin(RequestRecord { service, ..request.record(peer) });
     let (fault, replaced) = shared.faults.take(&request.path);
-    let result = respond(client, &request, &fault, replaced, &record, shared).await;
+    let asked = Asked { request: &request, route: route.as_ref(), arrival };
+    let result = respond(client, asked, &fault, replaced, &record, shared).await;
     shared.log.finish(&record).await;
     result
 }
 
+/// The service that the request is for. An object of the mock wins over a piece hash file that would be made.
+async fn route_of(request: &Request, shared: &Shared) -> Option<Route> {
+    shared.services.as_ref()?;
+    let route = route(request.encoded_path())?;
+    if matches!(route, Route::PieceHashFile { .. }) {
+        let (catalogue, path) = (Arc::clone(&shared.catalogue), request.path.clone());
+        let exists = tokio::task::spawn_blocking(move || catalogue.open(&path).is_ok()).await;
+        return (!exists.unwrap_or(false)).then_some(route);
+    }
+    Some(route)
+}
+
+/// A request with what is known about it from outside of its bytes.
+#[derive(Clone, Copy)]
+struct Asked<'a> {
+    request: &'a Request,
+    route: Option<&'a Route>,
+    arrival: Arrival,
+}
+
 async fn respond<S: AsyncRead + AsyncWrite + Unpin>(
     client: &mut Client<S>,
-    request: &Request,
+    asked: Asked<'_>,
     fault: &Fault,
     replaced: tokio::sync::watch::Receiver<u64>,
     record: &crate::request_log::OpenRequest,
@@ -121,7 +149,16 @@ async fn respond<S: AsyncRead + AsyncWrite + Unpin>(
             () = shared.stopping.cancelled() => return Ok(Next::Close),
         }
     }
-    let answer = answer(request, fault, shared).await;
+    let Asked { request, route, arrival } = asked;
+    let answer = match (injected(fault), route, &shared.services) {
+        (Some(answer), _, _) => answer,
+        (None, Some(route), Some(running)) => {
+            let (answer, refusal) = services::answer(request, route, arrival, running).await;
+            record.lock().refusal = refusal;
+            answer
+        }
+        _ => answer(request, fault, shared).await,
+    };
     send(client, request, answer, fault, Some(replaced), Some(record), shared).await
 }
 
@@ -220,6 +257,16 @@ impl Request {
         }
     }
 
+    /// The path as it was sent, which tells an encoded slash from a separator.
+    pub(super) fn encoded_path(&self) -> &str {
+        path_and_query(&self.target).0
+    }
+
+    /// The query as it was sent; empty when there is none.
+    pub(super) fn query(&self) -> &str {
+        path_and_query(&self.target).1
+    }
+
     pub(super) fn is_head(&self) -> bool {
         self.method == "HEAD"
     }
@@ -246,6 +293,8 @@ impl Request {
             host: self.head.header("host").unwrap_or_default().to_owned(),
             range: self.head.header("range").map(str::to_owned),
             headers,
+            service: None,
+            refusal: None,
             status: None,
             body_bytes: 0,
             peer: peer.to_string(),
@@ -259,14 +308,19 @@ fn connection_option(head: &Head, option: &str) -> bool {
         .is_some_and(|value| value.split(',').any(|part| part.trim().eq_ignore_ascii_case(option)))
 }
 
-/// The decoded path of a request target, which may be an absolute URL.
+/// The decoded path of a request target.
 fn path_of(target: &str) -> Option<String> {
+    decode_path(path_and_query(target).0).filter(|path| path.starts_with('/'))
+}
+
+/// Path and query of a request target, which may be an absolute URL.
+fn path_and_query(target: &str) -> (&str, &str) {
     let path = match target.split_once("://") {
         Some((scheme, rest)) if !scheme.contains('/') => rest.find('/').map_or("/", |start| &rest[start..]),
         _ => target,
     };
-    let end = path.find(['?', '#']).unwrap_or(path.len());
-    decode_path(&path[..end]).filter(|path| path.starts_with('/'))
+    let path = path.split_once('#').map_or(path, |(path, _)| path);
+    path.split_once('?').unwrap_or((path, ""))
 }
 
 #[cfg(test)]

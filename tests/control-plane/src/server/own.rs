@@ -1,4 +1,4 @@
-//! The mock's own paths, all under `/_`: health, CA, manifest, request log and faults.
+//! The mock's own paths, all under `/_`: health, CA, manifest, request log, faults and arrays.
 
 use std::sync::Arc;
 
@@ -9,6 +9,7 @@ use super::Shared;
 use super::answer::{Answer, Body};
 use super::connection::Request;
 use crate::config::{ConfigError, faults_from_json};
+use crate::control_plane::Services;
 use crate::tls::Certificates;
 
 pub(super) async fn answer(request: &Request, shared: &Shared) -> Answer {
@@ -25,11 +26,23 @@ pub(super) async fn answer(request: &Request, shared: &Shared) -> Answer {
         }
         ("GET", "/_faults") => Answer::json(200, &shared.faults.current()),
         ("PUT", "/_faults") => replace_faults(request, shared),
-        (_, "/_healthz" | "/_ca" | "/_manifest" | "/_requests" | "/_faults") => {
-            Answer::text(405, "this method is not for this path")
+        (method, "/_arrays") => match &shared.services {
+            Some(services) => arrays(method, services),
+            None => Answer::text(404, "there is no control plane, set controlPlane in the configuration"),
+        },
+        (_, "/_healthz" | "/_ca" | "/_manifest" | "/_requests" | "/_faults") => not_allowed(),
+        _ => {
+            Answer::text(404, "known here are /_healthz, /_ca, /_manifest, /_requests, /_faults and /_arrays")
         }
-        _ => Answer::text(404, "known here are /_healthz, /_ca, /_manifest, /_requests and /_faults"),
     }
+}
+
+fn arrays(method: &str, services: &Services) -> Answer {
+    if method == "GET" { Answer::json(200, &services.snapshot()) } else { not_allowed() }
+}
+
+fn not_allowed() -> Answer {
+    Answer::text(405, "this method is not for this path")
 }
 
 fn certificate(shared: &Shared) -> Answer {

@@ -1,11 +1,13 @@
 //! A raw HTTP/1.1 exchange for tests: it shows every byte and shares no code with the crate.
 #![allow(dead_code, reason = "each test file uses its part")]
 
+pub(crate) mod lab;
+
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use connected_cache_mock_control_plane::{Config, Content, Fault, FormulaObject, MockControlPlane};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
@@ -57,14 +59,20 @@ impl Answer {
 }
 
 /// A connection that sends what it is told.
-pub(crate) struct Wire {
-    pub(crate) stream: TcpStream,
+pub(crate) struct Wire<S = TcpStream> {
+    pub(crate) stream: S,
     pub(crate) received: Vec<u8>,
 }
 
 impl Wire {
     pub(crate) async fn open(address: SocketAddr) -> Self {
-        Self { stream: TcpStream::connect(address).await.expect("connects"), received: Vec::new() }
+        Self::over(TcpStream::connect(address).await.expect("connects"))
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
+    pub(crate) fn over(stream: S) -> Self {
+        Self { stream, received: Vec::new() }
     }
 
     pub(crate) async fn send(&mut self, request: &str) {

@@ -1,0 +1,107 @@
+//! Requests to the services of the control plane: what a request must be before a service sees it.
+
+use std::net::SocketAddr;
+use std::time::{Duration, UNIX_EPOCH};
+
+use bytes::Bytes;
+use connected_cache_wire::delivery_optimization::PieceHashFile;
+use serde_json::json;
+
+use super::answer::{Answer, Body, describe};
+use super::connection::Request;
+use crate::content::Object;
+use crate::control_plane::{Call, Fields, Refusal, Reply, Route, Services};
+
+/// `Last-Modified` of every piece hash file; its tag tells its states apart. 2024-01-01T00:00:00Z.
+const PIECE_HASH_FILE_MODIFIED: Duration = Duration::from_hours(473_352);
+
+/// How a request arrived.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Arrival {
+    pub(super) peer: SocketAddr,
+    pub(super) secure: bool,
+}
+
+/// The answer, and why it is a refusal if it is one.
+pub(super) async fn answer(
+    request: &Request,
+    route: &Route,
+    arrival: Arrival,
+    services: &Services,
+) -> (Answer, Option<String>) {
+    let answer = match route {
+        Route::PieceHashFile { object } => piece_hash_file(request, object, services).await,
+        _ => ask(request, route, arrival, services).await.map(|reply| written(&reply)),
+    };
+    match answer {
+        Ok(answer) => (answer, None),
+        Err(refusal) => {
+            let mut answer =
+                typed(refusal.status, "text/json", json!({ "error": refusal.reason }).to_string());
+            if refusal.status == 405 {
+                answer.headers.push(("Allow", route.method().to_owned()));
+            }
+            (answer, Some(refusal.reason))
+        }
+    }
+}
+
+async fn ask(
+    request: &Request,
+    route: &Route,
+    arrival: Arrival,
+    services: &Services,
+) -> Result<Reply, Refusal> {
+    let call = call(request, route, arrival)?;
+    services.answer(&call).await
+}
+
+/// Piece hash files are content like any other: over both kinds of connection, in ranges, with validators.
+async fn piece_hash_file(request: &Request, object: &str, services: &Services) -> Result<Answer, Refusal> {
+    if request.method != "GET" && !request.is_head() {
+        return Err(Refusal::new(405, format!("PieceHashFile is asked by GET, not by {}", request.method)));
+    }
+    let file = services.content().piece_hash_file(object).await?;
+    let made = Object::memory(Bytes::from(file.encode()), UNIX_EPOCH + PIECE_HASH_FILE_MODIFIED);
+    Ok(describe(made, &request.head, PieceHashFile::MEDIA_TYPE, request.is_head(), false))
+}
+
+fn call<'a>(request: &'a Request, route: &'a Route, arrival: Arrival) -> Result<Call<'a>, Refusal> {
+    let service = route.service();
+    if !arrival.secure {
+        return Err(Refusal::new(403, format!("{service} is served over HTTPS only")));
+    }
+    if request.method != route.method() {
+        let reason = format!("{service} is asked by {}, not by {}", route.method(), request.method);
+        return Err(Refusal::new(405, reason));
+    }
+    let host = request.head.header("host").ok_or_else(|| Refusal::new(400, "the Host header is missing"))?;
+    let fields = if matches!(route, Route::Join { .. }) {
+        let content_type = request.head.header("content-type").unwrap_or_default();
+        let essence = content_type.split(';').next().unwrap_or_default().trim();
+        if !essence.eq_ignore_ascii_case("application/json") {
+            let reason = format!("{service}: Content-Type is {content_type:?}, expected application/json");
+            return Err(Refusal::new(400, reason));
+        }
+        Fields::from_json(&request.body)?
+    } else {
+        Fields::from_query(request.query())?
+    };
+    Ok(Call { route, fields, source: arrival.peer.ip().to_canonical(), asked: format!("https://{host}") })
+}
+
+fn written(reply: &Reply) -> Answer {
+    let mut answer = typed(reply.status, "text/json", reply.json.to_string());
+    if let Some(seconds) = reply.max_age_seconds {
+        answer.headers.push(("Cache-Control", format!("max-age={seconds}")));
+    }
+    answer
+}
+
+fn typed(status: u16, content_type: &str, text: String) -> Answer {
+    Answer {
+        status,
+        headers: vec![("Content-Type", content_type.to_owned())],
+        body: Body::Memory(Bytes::from(text)),
+    }
+}
