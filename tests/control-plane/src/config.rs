@@ -172,6 +172,8 @@ impl Config {
                     .push("controlPlane: its services need HTTPS, set listen.https to an address".to_owned());
             }
             control_plane::check(services, "controlPlane", errors);
+        } else {
+            fault::check_without_services(&self.faults, "faults", errors);
         }
         fault::check(&self.faults, "faults", errors);
     }
@@ -191,9 +193,12 @@ pub fn faults_from_json(text: &[u8]) -> Result<Vec<Fault>, ConfigError> {
 }
 
 /// Checks a fault list that was built in code.
-pub(crate) fn validate_faults(faults: &[Fault]) -> Result<(), ConfigError> {
+pub(crate) fn validate_faults(faults: &[Fault], has_services: bool) -> Result<(), ConfigError> {
     let mut errors = Vec::new();
     fault::check(faults, "faults", &mut errors);
+    if !has_services {
+        fault::check_without_services(faults, "faults", &mut errors);
+    }
     if errors.is_empty() { Ok(()) } else { Err(ConfigError { errors }) }
 }
 
@@ -226,7 +231,7 @@ mod tests {
              tls: {cert: null, key: null, caFile: /tmp/ca.pem}\n\
              content:\n  folder: /srv\n  formulas: [{path: \"/formula/big\", length: \"64Mi\", seed: 7}]\n\
              faults: [{path: \"/x*\", status: 503, delayMilliseconds: 20, stallAfterBytes: 1, cutAfterBytes: 2,\
-             corruptByte: 3, trickleBytesPerSecond: 4Ki, times: 5}]\n\
+             corruptByte: 3, corruptPiece: 6, trickleBytesPerSecond: 4Ki, times: 5}]\n\
              requestLog: /tmp/requests.jsonl\n",
         )
         .unwrap();
@@ -242,11 +247,14 @@ mod tests {
             config.faults,
             vec![Fault {
                 path: "/x*".to_owned(),
+                service: None,
                 status: Some(503),
                 delay_milliseconds: 20,
                 stall_after_bytes: Some(1),
                 cut_after_bytes: Some(2),
                 corrupt_byte: Some(3),
+                corrupt_piece: Some(6),
+                answer: None,
                 trickle_bytes_per_second: Some(4096),
                 times: Some(5),
             }]
@@ -264,7 +272,7 @@ mod tests {
             .map(|line| [line.strip_prefix("//! ").unwrap_or_default(), "\n"].concat())
             .collect();
         let config = Config::from_yaml(&documentation).unwrap();
-        assert_eq!(config.faults.len(), 2);
+        assert_eq!(config.faults.len(), 3);
         let services = config.control_plane.unwrap();
         assert_eq!(services.array.peers.len(), 1);
         // What it shows as null or as a value that needs no word is the default.

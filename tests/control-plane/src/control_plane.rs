@@ -13,6 +13,8 @@ mod geo;
 mod key_value;
 mod known_content;
 mod route;
+mod wrong_answer;
+mod wrong_file;
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -28,6 +30,9 @@ pub use array::{ArrayPeer, ArraySnapshot, JoinRecord};
 pub(crate) use fields::{Fields, Kind};
 pub(crate) use known_content::KnownContent;
 pub(crate) use route::{Route, route};
+pub use wrong_answer::WrongAnswer;
+pub(crate) use wrong_answer::{with_wrong_hash_of_hashes, with_wrong_types};
+pub(crate) use wrong_file::encode as encode_piece_hash_file;
 
 /// One kind of endpoint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

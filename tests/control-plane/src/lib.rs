@@ -27,7 +27,8 @@
 //!                    left: 0}]}
 //! faults:                                         # the first match applies; see fault::Fault
 //!   - {path: "/formula/*", status: 503, times: 2}
-//!   - {path: "/big.iso", delayMilliseconds: 500, cutAfterBytes: "1Mi"}
+//!   - {path: "/big.iso", delayMilliseconds: 500, cutAfterBytes: "1Mi", corruptPiece: 2}
+//!   - {service: PieceHashFile, answer: WrongPieceCount}
 //! requestLog: null                                # file for one JSON line per finished request
 //! ```
 //! Unknown keys are refused by their full path, and all mistakes are reported together.

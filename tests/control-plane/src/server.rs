@@ -113,10 +113,11 @@ impl MockControlPlane {
         let ended = CancellationToken::new();
         let catalogue = Arc::new(catalogue);
         let services = config.control_plane.map(|services| Services::new(services, Arc::clone(&catalogue)));
+        let has_services = services.is_some();
         let shared = Arc::new(Shared {
             catalogue,
             services,
-            faults: FaultTable::new(config.faults),
+            faults: FaultTable::new(config.faults, has_services),
             log,
             certificates,
             stopping: stopping.clone(),

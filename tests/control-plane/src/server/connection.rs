@@ -106,7 +106,7 @@ async fn exchange<S: AsyncRead + AsyncWrite + Unpin>(
     let route = route_of(&request, shared).await;
     let service = route.as_ref().map(Route::service);
     let record = shared.log.begin(RequestRecord { service, ..request.record(peer) });
-    let (fault, replaced) = shared.faults.take(&request.path);
+    let (fault, replaced) = shared.faults.take(&request.path, service);
     let asked = Asked { request: &request, route: route.as_ref(), arrival };
     let result = respond(client, asked, &fault, replaced, &record, shared).await;
     shared.log.finish(&record).await;
@@ -153,13 +153,15 @@ async fn respond<S: AsyncRead + AsyncWrite + Unpin>(
     let answer = match (injected(fault), route, &shared.services) {
         (Some(answer), _, _) => answer,
         (None, Some(route), Some(running)) => {
-            let (answer, refusal) = services::answer(request, route, arrival, running).await;
+            let (answer, refusal) = services::answer(request, route, arrival, fault, running).await;
             record.lock().refusal = refusal;
             answer
         }
         _ => answer(request, fault, shared).await,
     };
-    send(client, request, answer, fault, Some(replaced), Some(record), shared).await
+    // A piece hash file already has the wrong hash in it.
+    let fault = Fault { corrupt_piece: fault.corrupt_piece.filter(|_| route.is_none()), ..fault.clone() };
+    send(client, request, answer, &fault, Some(replaced), Some(record), shared).await
 }
 
 /// Answers something that is no usable request; the connection can't go on because its next request can't be found.

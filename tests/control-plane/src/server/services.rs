@@ -1,4 +1,5 @@
-//! Requests to the services of the control plane: what a request must be before a service sees it.
+//! Requests to the services of the control plane: what a request must be before a service sees it, and what a fault
+//! makes of the answer.
 
 use std::net::SocketAddr;
 use std::time::{Duration, UNIX_EPOCH};
@@ -10,7 +11,11 @@ use serde_json::json;
 use super::answer::{Answer, Body, describe};
 use super::connection::Request;
 use crate::content::Object;
-use crate::control_plane::{Call, Fields, Refusal, Reply, Route, Services};
+use crate::control_plane::{
+    Call, Fields, Refusal, Reply, Route, Services, WrongAnswer, encode_piece_hash_file,
+    with_wrong_hash_of_hashes, with_wrong_types,
+};
+use crate::fault::Fault;
 
 /// `Last-Modified` of every piece hash file; its tag tells its states apart. 2024-01-01T00:00:00Z.
 const PIECE_HASH_FILE_MODIFIED: Duration = Duration::from_hours(473_352);
@@ -27,11 +32,12 @@ pub(super) async fn answer(
     request: &Request,
     route: &Route,
     arrival: Arrival,
+    fault: &Fault,
     services: &Services,
 ) -> (Answer, Option<String>) {
     let answer = match route {
-        Route::PieceHashFile { object } => piece_hash_file(request, object, services).await,
-        _ => ask(request, route, arrival, services).await.map(|reply| written(&reply)),
+        Route::PieceHashFile { object } => piece_hash_file(request, object, fault, services).await,
+        _ => ask(request, route, arrival, services).await.map(|reply| written(&reply, fault)),
     };
     match answer {
         Ok(answer) => (answer, None),
@@ -57,13 +63,21 @@ async fn ask(
 }
 
 /// Piece hash files are content like any other: over both kinds of connection, in ranges, with validators.
-async fn piece_hash_file(request: &Request, object: &str, services: &Services) -> Result<Answer, Refusal> {
+async fn piece_hash_file(
+    request: &Request,
+    object: &str,
+    fault: &Fault,
+    services: &Services,
+) -> Result<Answer, Refusal> {
     if request.method != "GET" && !request.is_head() {
         return Err(Refusal::new(405, format!("PieceHashFile is asked by GET, not by {}", request.method)));
     }
     let file = services.content().piece_hash_file(object).await?;
-    let made = Object::memory(Bytes::from(file.encode()), UNIX_EPOCH + PIECE_HASH_FILE_MODIFIED);
-    Ok(describe(made, &request.head, PieceHashFile::MEDIA_TYPE, request.is_head(), false))
+    let text = encode_piece_hash_file(&file, fault);
+    let made = Object::memory(Bytes::from(text), UNIX_EPOCH + PIECE_HASH_FILE_MODIFIED);
+    let wrong = fault.answer == Some(WrongAnswer::WrongContentType);
+    let content_type = if wrong { "text/html" } else { PieceHashFile::MEDIA_TYPE };
+    Ok(describe(made, &request.head, content_type, request.is_head(), fault.status == Some(200)))
 }
 
 fn call<'a>(request: &'a Request, route: &'a Route, arrival: Arrival) -> Result<Call<'a>, Refusal> {
@@ -90,8 +104,19 @@ fn call<'a>(request: &'a Request, route: &'a Route, arrival: Arrival) -> Result<
     Ok(Call { route, fields, source: arrival.peer.ip().to_canonical(), asked: format!("https://{host}") })
 }
 
-fn written(reply: &Reply) -> Answer {
-    let mut answer = typed(reply.status, "text/json", reply.json.to_string());
+fn written(reply: &Reply, fault: &Fault) -> Answer {
+    let (json, content_type) = match fault.answer {
+        Some(WrongAnswer::EmptyJson) => (json!({}), "text/json"),
+        Some(WrongAnswer::WrongJsonTypes) => (with_wrong_types(&reply.json), "text/json"),
+        Some(WrongAnswer::WrongHashOfHashes) => (with_wrong_hash_of_hashes(&reply.json), "text/json"),
+        Some(WrongAnswer::WrongContentType) => (reply.json.clone(), "text/html"),
+        _ => (reply.json.clone(), "text/json"),
+    };
+    let mut text = json.to_string();
+    if fault.answer == Some(WrongAnswer::Truncated) {
+        text.truncate(text.floor_char_boundary(text.len() / 2));
+    }
+    let mut answer = typed(reply.status, content_type, text);
     if let Some(seconds) = reply.max_age_seconds {
         answer.headers.push(("Cache-Control", format!("max-age={seconds}")));
     }

@@ -19,6 +19,8 @@ use crate::request_log::OpenRequest;
 
 /// Read and write size of a body.
 const CHUNK_BYTES: usize = 256 << 10;
+/// Length of the pieces that faults count.
+const PIECE_BYTES: u64 = 1 << 20;
 /// A trickle is written in that many steps per second, as far as single bytes allow.
 const TRICKLE_STEPS_PER_SECOND: u64 = 20;
 
@@ -39,7 +41,7 @@ pub(super) async fn send<S: AsyncRead + AsyncWrite + Unpin>(
     client.stream.write_all(head(&answer, next).as_bytes()).await?;
     let total = if request.is_head() { 0 } else { answer.body.length().unwrap_or(0) };
     let pace = Pace::new(fault.trickle_bytes_per_second);
-    let mut source = Source::new(answer.body, fault.corrupt_byte);
+    let mut source = Source::new(answer.body, fault);
     let mut replaced = replaced;
     let mut buffer = Vec::new();
     let mut sent = 0;
@@ -142,16 +144,18 @@ async fn write_counted<S: AsyncWrite + Unpin>(
     .await
 }
 
-/// The bytes of a body in order, with one of them inverted when a fault says so.
+/// The bytes of a body in order, with those inverted that a fault names.
 struct Source {
     body: Body,
     /// Offset in the object of the next byte.
     offset: u64,
-    corrupt: Option<u64>,
+    corrupt: [Option<u64>; 2],
 }
 
 impl Source {
-    fn new(body: Body, corrupt: Option<u64>) -> Self {
+    fn new(body: Body, fault: &Fault) -> Self {
+        let piece = fault.corrupt_piece.and_then(|number| number.checked_mul(PIECE_BYTES));
+        let corrupt = [fault.corrupt_byte, piece];
         let offset = if let Body::Object { span, .. } = &body { span.first } else { 0 };
         Self { body, offset, corrupt }
     }
@@ -171,10 +175,11 @@ impl Source {
                 self.body = Body::Object { reader, span };
             }
         }
-        if let Some(corrupt) = self.corrupt.and_then(|at| at.checked_sub(self.offset))
-            && let Some(byte) = usize::try_from(corrupt).ok().and_then(|index| buffer.get_mut(index))
-        {
-            *byte = !*byte;
+        for corrupt in self.corrupt.iter().flatten() {
+            let index = corrupt.checked_sub(self.offset).and_then(|index| usize::try_from(index).ok());
+            if let Some(byte) = index.and_then(|index| buffer.get_mut(index)) {
+                *byte = !*byte;
+            }
         }
         self.offset += count as u64;
         Ok(buffer)
