@@ -14,6 +14,7 @@ use std::path::PathBuf;
 use serde::Serialize;
 use serde_json::Value;
 
+use crate::control_plane::Expectation;
 use crate::fault::Fault;
 pub use control_plane::{
     Array, ContentEntry, ContentPolicy, ControlPlane, Discovery, ExternalAddress, Geo, KeyValue, ListedPeer,
@@ -199,6 +200,29 @@ pub(crate) fn validate_faults(faults: &[Fault], has_services: bool) -> Result<()
     if !has_services {
         fault::check_without_services(faults, "faults", &mut errors);
     }
+    if errors.is_empty() { Ok(()) } else { Err(ConfigError { errors }) }
+}
+
+/// Reads a list of expectations from JSON, as `PUT /_expectations` gets it; `null` expects anything.
+pub(crate) fn expectations_from_json(text: &[u8]) -> Result<Option<Vec<Expectation>>, ConfigError> {
+    let value: Value = serde_json::from_slice(text)
+        .map_err(|error| ConfigError { errors: vec![format!("not readable as JSON: {error}")] })?;
+    let mut errors = Vec::new();
+    let mut root = Section::open(String::new(), serde_json::json!({ "expectations": value }), &mut errors);
+    let expectations = root.optional_list("expectations", control_plane::decode_expectation);
+    root.finish();
+    control_plane::check_expectations(
+        expectations.as_deref().unwrap_or_default(),
+        "expectations",
+        &mut errors,
+    );
+    if errors.is_empty() { Ok(expectations) } else { Err(ConfigError { errors }) }
+}
+
+/// Checks expectations that were built in code.
+pub(crate) fn validate_expectations(expectations: Option<&[Expectation]>) -> Result<(), ConfigError> {
+    let mut errors = Vec::new();
+    control_plane::check_expectations(expectations.unwrap_or_default(), "expectations", &mut errors);
     if errors.is_empty() { Ok(()) } else { Err(ConfigError { errors }) }
 }
 

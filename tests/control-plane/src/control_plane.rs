@@ -8,6 +8,7 @@
 mod array;
 mod content_policy;
 mod discovery;
+mod expectation;
 mod fields;
 mod geo;
 mod key_value;
@@ -24,9 +25,10 @@ use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::config::ControlPlane;
+use crate::config::{ConfigError, ControlPlane};
 use crate::content::Catalogue;
 pub use array::{ArrayPeer, ArraySnapshot, JoinRecord};
+pub use expectation::{Expectation, ScriptedReply};
 pub(crate) use fields::{Fields, Kind};
 pub(crate) use known_content::KnownContent;
 pub(crate) use route::{Route, route};
@@ -83,6 +85,8 @@ impl Reply {
 #[derive(Debug)]
 pub(crate) struct Call<'a> {
     pub(crate) route: &'a Route,
+    /// Decoded path.
+    pub(crate) path: &'a str,
     /// Fields of the query, or of the body of a join.
     pub(crate) fields: Fields,
     /// Where the connection came from.
@@ -97,6 +101,7 @@ pub(crate) struct Services {
     config: ControlPlane,
     content: KnownContent,
     arrays: Mutex<array::Arrays>,
+    expectations: Mutex<Option<Vec<Expectation>>>,
     /// How far [`Self::advance`] moved the clock of the arrays.
     ahead: Mutex<Duration>,
 }
@@ -106,12 +111,16 @@ impl Services {
         Self {
             content: KnownContent::new(config.contents.clone(), catalogue),
             arrays: Mutex::new(array::Arrays::new(config.array.clone())),
+            expectations: Mutex::new(config.expectations.clone()),
             ahead: Mutex::default(),
             config,
         }
     }
 
     pub(crate) async fn answer(&self, call: &Call<'_>) -> Result<Reply, Refusal> {
+        if let Some(reply) = self.expected(call)? {
+            return Ok(reply);
+        }
         let base = self.config.base_url.as_deref().unwrap_or(&call.asked).trim_end_matches('/');
         match call.route {
             Route::Geo => geo::answer(&self.config, call, base),
@@ -126,6 +135,14 @@ impl Services {
         }
     }
 
+    /// A scripted reply; `None` leaves the answer to the service. Refuses what no expectation is left for.
+    pub(crate) fn expected(&self, call: &Call<'_>) -> Result<Option<Reply>, Refusal> {
+        match self.expectations.lock().as_mut() {
+            None => Ok(None),
+            Some(expectations) => expectation::take(expectations, call),
+        }
+    }
+
     pub(crate) fn content(&self) -> &KnownContent {
         &self.content
     }
@@ -133,6 +150,17 @@ impl Services {
     /// Joins so far and the peers that are known now.
     pub(crate) fn snapshot(&self) -> ArraySnapshot {
         self.arrays.lock().snapshot(self.now())
+    }
+
+    pub(crate) fn expectations(&self) -> Option<Vec<Expectation>> {
+        self.expectations.lock().clone()
+    }
+
+    /// Puts `expectations` in the place of all earlier ones; `None` expects anything.
+    pub(crate) fn expect(&self, expectations: Option<Vec<Expectation>>) -> Result<(), ConfigError> {
+        crate::config::validate_expectations(expectations.as_deref())?;
+        *self.expectations.lock() = expectations;
+        Ok(())
     }
 
     /// Moves the clock by which peers expire.

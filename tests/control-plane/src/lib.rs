@@ -25,6 +25,9 @@
 //!   array: {nextJoinSeconds: 300, restrictPeerSelectionBy: None, peerPort: 7680, leaveEvent: null,   # None | Subnet
 //!           peers: [{content: null, peerId: e08e8e26fd833d4097b3a62b66adc67b00000000, ip: 192.0.2.10, port: 7680,
 //!                    left: 0}]}
+//!   expectations:                                 # null = anything; a list = every other call is refused with 501
+//!     - {service: ContentPolicy, contentId: null, path: null, fields: {profile: "768"}, times: 1,
+//!        reply: {status: 200, json: {}}}          # reply null = the service answers
 //! faults:                                         # the first match applies; see fault::Fault
 //!   - {path: "/formula/*", status: 503, times: 2}
 //!   - {path: "/big.iso", delayMilliseconds: 500, cutAfterBytes: "1Mi", corruptPiece: 2}
@@ -42,6 +45,7 @@
 //! | `GET /_requests`, `DELETE /_requests` | the request log with totals; empties it |
 //! | `GET /_faults`, `PUT /_faults` | the faults with the remaining `times`; replaces the list |
 //! | `GET /_arrays` | joins with all that was sent, and the peers that are listed now |
+//! | `GET /_expectations`, `PUT /_expectations` | the expectations with the remaining `times`; replaces the list |
 //!
 //! # Services
 //! All but piece hash files are served over HTTPS only, as `text/json`. `/geo` is where a caller begins; it takes all

@@ -22,7 +22,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::config::{Config, ConfigError};
 use crate::content::Catalogue;
-use crate::control_plane::{ArraySnapshot, Services};
+use crate::control_plane::{ArraySnapshot, Expectation, Services};
 use crate::fault::{Fault, FaultTable};
 use crate::request_log::{RequestLog, Requests};
 use crate::tls::{Certificates, TlsError};
@@ -192,6 +192,20 @@ impl MockControlPlane {
         if let Some(services) = &self.shared.services {
             services.advance(by);
         }
+    }
+
+    /// Replaces the expectations: every call of a service that is not among them is refused. `None` expects anything.
+    /// Fails without control plane.
+    pub fn expect(&self, expectations: Option<Vec<Expectation>>) -> Result<(), ConfigError> {
+        let off =
+            || ConfigError { errors: vec!["expectations: there is no control plane to call".to_owned()] };
+        self.shared.services.as_ref().ok_or_else(off)?.expect(expectations)
+    }
+
+    /// The expectations with the remaining `times`: 0 = all of these calls came.
+    #[must_use]
+    pub fn expectations(&self) -> Option<Vec<Expectation>> {
+        self.shared.services.as_ref().and_then(Services::expectations)
     }
 
     /// Stops accepting, lets running transfers finish for up to five seconds, ends everything and flushes the log.

@@ -285,7 +285,9 @@ fn the_configuration_is_read_key_by_key_and_mistakes_are_named() {
          \x20 contents: [{path: /a, contentId: b, policy: Forbidden}]\n\
          \x20 discovery: {arrays: 2}\n\
          \x20 array: {nextJoinSeconds: 60, restrictPeerSelectionBy: Subnet, peerPort: 7, leaveEvent: \"3\",\
-         peers: [{content: /a, peerId: e08e8e26fd833d4097b3a62b66adc67b00000000, ip: 192.0.2.10, port: 8, left: 9}]}\n",
+         peers: [{content: /a, peerId: e08e8e26fd833d4097b3a62b66adc67b00000000, ip: 192.0.2.10, port: 8, left: 9}]}\n\
+         \x20 expectations: [{service: Geo, contentId: a, path: /geo, fields: {profile: \"768\"}, times: 1,\
+         reply: {status: 503, json: {a: 1}}}]\n",
     )
     .unwrap();
     let services = config.control_plane.unwrap();
@@ -293,10 +295,11 @@ fn the_configuration_is_read_key_by_key_and_mistakes_are_named() {
     assert_eq!(services.geo.external_addresses[0].external.to_string(), "203.0.113.7");
     assert_eq!(services.contents[0].policy, SharingPolicy::Forbidden);
     assert_eq!((services.array.next_join_seconds, services.array.peers[0].left), (60, 9));
+    assert_eq!(services.expectations.unwrap()[0].reply.as_ref().unwrap().status, 503);
 
     let error = Config::from_yaml(
         "controlPlane: {baseUrl: x, geo: {countryCode: DEU, vesion: 1}, contents: [{path: a}],\
-         array: {nextJoinSeconds: 0, peers: [{peerId: 1, ip: x}]}}\n",
+         array: {nextJoinSeconds: 0, peers: [{peerId: 1, ip: x}]}, expectations: [{servic: Geo}]}\n",
     )
     .unwrap_err();
     let all = error.errors.join("\n");
@@ -309,6 +312,8 @@ fn the_configuration_is_read_key_by_key_and_mistakes_are_named() {
         "controlPlane.array.nextJoinSeconds:",
         "controlPlane.array.peers[0].peerId:",
         "controlPlane.array.peers[0].ip:",
+        "controlPlane.expectations[0].service: is missing",
+        "controlPlane.expectations[0].servic: unknown key",
     ] {
         assert!(all.lines().any(|line| line.starts_with(expected)), "{expected} is missing in\n{all}");
     }

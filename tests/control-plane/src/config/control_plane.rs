@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use serde::{Deserialize, Serialize};
 
 use super::decode::Section;
-use crate::control_plane::{Fields, Kind, Refusal, Service};
+use crate::control_plane::{Expectation, Fields, Kind, Refusal, ScriptedReply, Service};
 
 /// What the services answer. The default is a working control plane for everything that the mock offers.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -28,6 +28,8 @@ pub struct ControlPlane {
     pub discovery: Discovery,
     /// How the arrays choose peers.
     pub array: Array,
+    /// The only calls that are answered; `None` = all are.
+    pub expectations: Option<Vec<Expectation>>,
 }
 
 /// Answers of Geo.
@@ -165,6 +167,7 @@ impl Default for ControlPlane {
             contents: Vec::new(),
             discovery: Discovery::default(),
             array: Array::default(),
+            expectations: None,
         }
     }
 }
@@ -267,6 +270,7 @@ pub(super) fn decode(section: &mut Section<'_>) -> ControlPlane {
             arrays: entry.take::<Option<_>>("arrays").unwrap_or(Discovery::default().arrays),
         }),
         array: section.section("array", decode_array),
+        expectations: section.optional_list("expectations", decode_expectation),
     }
 }
 
@@ -332,6 +336,22 @@ fn address(entry: &mut Section<'_>, key: &'static str) -> IpAddr {
     entry.required::<Address>(key).0
 }
 
+pub(super) fn decode_expectation(entry: &mut Section<'_>) -> Expectation {
+    let service = entry.required::<Option<Service>>("service");
+    Expectation {
+        // An absent service was reported, so the value is never used.
+        service: service.unwrap_or(Service::Geo),
+        content_id: entry.take("contentId"),
+        path: entry.take("path"),
+        fields: entry.take("fields"),
+        times: entry.take("times"),
+        reply: entry.optional_section("reply", |reply| ScriptedReply {
+            status: reply.take::<Option<_>>("status").unwrap_or(200),
+            json: reply.take("json"),
+        }),
+    }
+}
+
 pub(super) fn check(config: &ControlPlane, at: &str, errors: &mut Vec<String>) {
     if let Some(base) = &config.base_url
         && !Kind::Url.admits(base)
@@ -357,5 +377,20 @@ pub(super) fn check(config: &ControlPlane, at: &str, errors: &mut Vec<String>) {
     }
     for (index, entry) in config.contents.iter().enumerate() {
         super::check_content_path(&format!("{at}.contents[{index}].path"), &entry.path, errors);
+    }
+    let expectations = config.expectations.as_deref().unwrap_or_default();
+    check_expectations(expectations, &format!("{at}.expectations"), errors);
+}
+
+pub(super) fn check_expectations(expectations: &[Expectation], list: &str, errors: &mut Vec<String>) {
+    for (index, expectation) in expectations.iter().enumerate() {
+        let status = expectation.reply.as_ref().map_or(200, |reply| reply.status);
+        if !(200..=599).contains(&status) {
+            errors.push(format!("{list}[{index}].reply.status: {status} is no final status, use 200 to 599"));
+        }
+        if expectation.service == Service::PieceHashFile && expectation.reply.is_some() {
+            errors
+                .push(format!("{list}[{index}].reply: a piece hash file is scripted by a fault, remove it"));
+        }
     }
 }

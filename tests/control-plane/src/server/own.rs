@@ -1,4 +1,4 @@
-//! The mock's own paths, all under `/_`: health, CA, manifest, request log, faults and arrays.
+//! The mock's own paths, all under `/_`: health, CA, manifest, request log, faults, arrays and expectations.
 
 use std::sync::Arc;
 
@@ -8,7 +8,7 @@ use serde_json::json;
 use super::Shared;
 use super::answer::{Answer, Body};
 use super::connection::Request;
-use crate::config::{ConfigError, faults_from_json};
+use crate::config::{ConfigError, expectations_from_json, faults_from_json};
 use crate::control_plane::Services;
 use crate::tls::Certificates;
 
@@ -26,19 +26,31 @@ pub(super) async fn answer(request: &Request, shared: &Shared) -> Answer {
         }
         ("GET", "/_faults") => Answer::json(200, &shared.faults.current()),
         ("PUT", "/_faults") => replace_faults(request, shared),
-        (method, "/_arrays") => match &shared.services {
-            Some(services) => arrays(method, services),
+        (method, path @ ("/_arrays" | "/_expectations")) => match &shared.services {
+            Some(services) => control_plane(method, path, request, services),
             None => Answer::text(404, "there is no control plane, set controlPlane in the configuration"),
         },
         (_, "/_healthz" | "/_ca" | "/_manifest" | "/_requests" | "/_faults") => not_allowed(),
-        _ => {
-            Answer::text(404, "known here are /_healthz, /_ca, /_manifest, /_requests, /_faults and /_arrays")
-        }
+        _ => Answer::text(
+            404,
+            "known here are /_healthz, /_ca, /_manifest, /_requests, /_faults, /_arrays and /_expectations",
+        ),
     }
 }
 
-fn arrays(method: &str, services: &Services) -> Answer {
-    if method == "GET" { Answer::json(200, &services.snapshot()) } else { not_allowed() }
+fn control_plane(method: &str, path: &str, request: &Request, services: &Services) -> Answer {
+    match (method, path) {
+        ("GET", "/_arrays") => Answer::json(200, &services.snapshot()),
+        ("GET", "/_expectations") => Answer::json(200, &services.expectations()),
+        ("PUT", "/_expectations") => {
+            let replaced = expectations_from_json(&request.body).and_then(|list| services.expect(list));
+            match replaced {
+                Ok(()) => Answer::json(200, &services.expectations()),
+                Err(ConfigError { errors }) => Answer::json(400, &json!({ "errors": errors })),
+            }
+        }
+        _ => not_allowed(),
+    }
 }
 
 fn not_allowed() -> Answer {

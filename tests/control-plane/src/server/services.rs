@@ -36,7 +36,9 @@ pub(super) async fn answer(
     services: &Services,
 ) -> (Answer, Option<String>) {
     let answer = match route {
-        Route::PieceHashFile { object } => piece_hash_file(request, object, fault, services).await,
+        Route::PieceHashFile { object } => {
+            piece_hash_file(request, route, object, arrival, fault, services).await
+        }
         _ => ask(request, route, arrival, services).await.map(|reply| written(&reply, fault)),
     };
     match answer {
@@ -65,13 +67,22 @@ async fn ask(
 /// Piece hash files are content like any other: over both kinds of connection, in ranges, with validators.
 async fn piece_hash_file(
     request: &Request,
+    route: &Route,
     object: &str,
+    arrival: Arrival,
     fault: &Fault,
     services: &Services,
 ) -> Result<Answer, Refusal> {
     if request.method != "GET" && !request.is_head() {
         return Err(Refusal::new(405, format!("PieceHashFile is asked by GET, not by {}", request.method)));
     }
+    services.expected(&Call {
+        route,
+        path: &request.path,
+        fields: Fields::default(),
+        source: arrival.peer.ip().to_canonical(),
+        asked: String::new(),
+    })?;
     let file = services.content().piece_hash_file(object).await?;
     let text = encode_piece_hash_file(&file, fault);
     let made = Object::memory(Bytes::from(text), UNIX_EPOCH + PIECE_HASH_FILE_MODIFIED);
@@ -101,7 +112,13 @@ fn call<'a>(request: &'a Request, route: &'a Route, arrival: Arrival) -> Result<
     } else {
         Fields::from_query(request.query())?
     };
-    Ok(Call { route, fields, source: arrival.peer.ip().to_canonical(), asked: format!("https://{host}") })
+    Ok(Call {
+        route,
+        path: &request.path,
+        fields,
+        source: arrival.peer.ip().to_canonical(),
+        asked: format!("https://{host}"),
+    })
 }
 
 fn written(reply: &Reply, fault: &Fault) -> Answer {
