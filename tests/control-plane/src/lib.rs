@@ -3,7 +3,7 @@
 //! our own code it uses the formats of `wire` and nothing of the sidecar.
 //!
 //! [`MockControlPlane`] serves, in a test's own process or as the binary's `serve`; [`client`] asks, in a test or as
-//! the binary's `fetch`.
+//! the binary's `fetch`. The binary's `phf FILE` makes a piece hash file, and `verify FILE PHF` checks content by one.
 //!
 //! # Configuration
 //! ```yaml

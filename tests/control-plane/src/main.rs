@@ -1,6 +1,8 @@
-//! `connected-cache-mock-control-plane`: `serve` runs the mock, `fetch` asks a cache as Windows does.
+//! `connected-cache-mock-control-plane`: `serve` runs the mock, `fetch` asks a cache as Windows does, `phf` and `verify`
+//! make and check piece hash files.
 
 mod fetch;
+mod phf;
 
 use std::io::IsTerminal as _;
 use std::path::PathBuf;
@@ -31,6 +33,10 @@ enum Command {
     },
     /// Download objects through a cache as a Windows client does, and check every byte
     Fetch(fetch::Arguments),
+    /// Write a piece hash file and print its HashOfHashes
+    Phf(phf::MakeArguments),
+    /// Check content against its piece hash file
+    Verify(phf::VerifyArguments),
 }
 
 #[tokio::main]
@@ -38,6 +44,8 @@ async fn main() -> ExitCode {
     let result = match Arguments::parse().command {
         Command::Serve { config } => serve(config).await.map(|()| true),
         Command::Fetch(arguments) => fetch::run(arguments).await,
+        Command::Phf(arguments) => phf::make(&arguments),
+        Command::Verify(arguments) => phf::verify(&arguments),
     };
     match result {
         Ok(true) => ExitCode::SUCCESS,
