@@ -8,7 +8,10 @@ use std::net::SocketAddr;
 use std::process::Stdio;
 
 use common::{BIG, BIG_LENGTH, BIG_SEED, PATIENCE, formula_bytes};
-use connected_cache_mock_control_plane::{Config, Content, FormulaObject, Listen, MockControlPlane, Tls};
+use connected_cache_mock_control_plane::{
+    Config, Content, ControlPlane, FormulaObject, Listen, MockControlPlane, Tls,
+};
+use serde_json::{Value, json};
 
 /// Runs curl; its exit code, what it wrote to stdout, and its complaints.
 async fn curl(arguments: &[&str]) -> (Option<i32>, Vec<u8>, String) {
@@ -24,12 +27,20 @@ async fn curl(arguments: &[&str]) -> (Option<i32>, Vec<u8>, String) {
 }
 
 async fn start(tls: Tls) -> (MockControlPlane, SocketAddr, SocketAddr) {
+    start_with(tls, None).await
+}
+
+async fn start_with(
+    tls: Tls,
+    control_plane: Option<ControlPlane>,
+) -> (MockControlPlane, SocketAddr, SocketAddr) {
     let loopback = SocketAddr::from(([127, 0, 0, 1], 0));
     let formula = FormulaObject { path: BIG.to_owned(), length_bytes: BIG_LENGTH, seed: BIG_SEED };
     let mock = MockControlPlane::start(Config {
         listen: Listen { http: Some(loopback), https: Some(loopback) },
         tls,
         content: Content { folder: None, formulas: vec![formula] },
+        control_plane,
         ..Config::default()
     })
     .await
@@ -126,5 +137,45 @@ async fn curl_agrees_about_resuming_conditions_faults_and_cuts() {
     let (code, _, error) = curl(&["--insecure", &format!("https://{https}{BIG}")]).await;
     // 56: with TLS, some versions call the missing farewell a receive error.
     assert!(matches!(code, Some(18 | 56)), "{code:?} {error}");
+    mock.shutdown().await;
+}
+
+#[tokio::test]
+async fn curl_is_led_from_geo_to_an_array_by_the_answers() {
+    let directory = tempfile::tempdir().unwrap();
+    let ca = directory.path().join("ca.pem");
+    let tls = Tls { ca_file: Some(ca.clone()), ..Tls::default() };
+    let (mock, _, https) = start_with(tls, Some(ControlPlane::default())).await;
+    let port = https.port();
+    let resolve = format!("geo.example:{port}:127.0.0.1");
+    let ask = async |more: &[&str]| -> Value {
+        let trusted = ["--fail-with-body", "--cacert", ca.to_str().unwrap(), "--resolve", &resolve];
+        let (code, body, error) = curl(&[&trusted[..], more].concat()).await;
+        assert_eq!(code, Some(0), "{error}: {}", String::from_utf8_lossy(&body));
+        serde_json::from_slice(&body).unwrap()
+    };
+    let who = "doClientVersion=10.1.0.13&profile=768&countryCode=DE";
+    let geo = ask(&[&format!("https://geo.example:{port}/geo")]).await;
+    let values = geo["KeyValue_EndpointFullUri"].as_str().unwrap();
+    assert_eq!(values, format!("https://geo.example:{port}/all"), "the port is lost");
+    let values = ask(&[&format!("{values}?{who}")]).await;
+
+    let original = format!("altCatalogId=https://geo.example:{port}{BIG}?P1=1&P2=2");
+    let policy = values["ContentPolicy_EndpointFullUri"].as_str().unwrap().replace("{contentId}", "test");
+    let policy = ask(&["--get", "--data-urlencode", &original, &format!("{policy}?{who}")]).await;
+    let file = ask(&[policy["PiecesHashFileCdnUrls"][0].as_str().unwrap()]).await;
+    assert_eq!(file["HashOfHashes"], policy["HashOfHashes"]);
+
+    let id = policy["ContentId"].as_str().unwrap();
+    let discovery = values["Discovery_EndpointFullUri"].as_str().unwrap();
+    let discovery = discovery.replace("{contentId}", &id.replace('=', "%3D"));
+    let arrays = ask(&[&format!("{discovery}?{who}&partitionId=0")]).await;
+    let join = format!("{}join/", arrays[0]["CollectiveArray"].as_str().unwrap());
+    let body = common::lab::join_of(1, id).to_string();
+    let answer = ask(&["--header", "Content-Type: application/json", "--data", &body, &join]).await;
+    assert_eq!(
+        answer,
+        json!({"Peers": [], "TotalPeers": 0, "NextJoinSeconds": 300, "ExternalIp": "127.0.0.1"})
+    );
     mock.shutdown().await;
 }
