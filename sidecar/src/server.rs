@@ -4,7 +4,7 @@
 use std::{
     convert::Infallible,
     future::Future,
-    net::IpAddr,
+    net::{IpAddr, SocketAddr},
     pin::Pin,
     sync::{
         Arc,
@@ -44,7 +44,7 @@ const PACING: Duration = Duration::from_secs(1);
 /// Connections that may wait for a place at once; beyond it they are told to come back without waiting.
 const WAITING_AT_ONCE: usize = 64;
 /// More connections than this don't wait in a listener's queue: what tokio asks of the kernel.
-const QUEUE: u32 = 1024;
+const QUEUE: usize = 1024;
 /// How long a connection that nothing was asked on yet may still ask when the others end: its client came before it could
 /// know.
 const FIRST_REQUEST: Duration = Duration::from_secs(2);
@@ -76,23 +76,20 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    /// Accepts until told to stop and nobody is left in the listener's queue, whose connections closing it would reset; with
+    /// Accepts until told to stop, and then who is in the listener's queue already, whom closing it would reset; with
     /// certificates, TLS only.
     pub(crate) async fn run(self: Arc<Self>, listener: TcpListener, certificates: Option<Arc<Certificates>>) {
         let waiting = Arc::new(Semaphore::new(WAITING_AT_ONCE));
         let turned_away = Arc::new(Semaphore::new(TURNED_AWAY_AT_ONCE));
-        let mut queued = QUEUE;
-        while queued > 0 {
-            if self.stop_accepting.is_cancelled() {
-                queued -= 1;
-            }
+        loop {
             // Taken before accepting, so that what is accepted can always be answered.
             let answering = turned_away.clone().acquire_owned();
-            let Some(answering) = self.unless_stopped(answering).await else { return };
-            let Ok(answering) = answering else { return };
-            let Some(accepted) = self.unless_stopped(listener.accept()).await else { return };
+            let Some(Ok(answering)) = self.stop_accepting.run_until_cancelled(answering).await else { break };
+            let Some(accepted) = self.stop_accepting.run_until_cancelled(listener.accept()).await else {
+                break;
+            };
             let (stream, client) = match accepted {
-                Ok((stream, client)) => (stream, client.ip()),
+                Ok(accepted) => accepted,
                 Err(error) => {
                     // Out of file descriptors, or a client that left again: neither is worth ending for.
                     tracing::warn!(%error, "unable to accept a connection, check the limit of open files");
@@ -100,23 +97,34 @@ impl Server {
                     continue;
                 }
             };
-            // Replies leave in few large writes; waiting to merge them would only delay the last one.
-            let _ = stream.set_nodelay(true);
-            let accepted = Accepted { stream, client, certificates: certificates.clone() };
+            let accepted = Accepted::new(stream, client, certificates.as_ref());
             match (self.places.clone().try_acquire_owned(), waiting.clone().try_acquire_owned()) {
                 (Ok(place), _) => self.spawn(self.clone().serve(accepted, place)),
                 (Err(_), Ok(wait)) => self.spawn(self.clone().wait(accepted, wait, answering)),
-                (Err(_), Err(_)) => self.spawn(self.clone().turn_away(accepted, answering)),
+                (Err(_), Err(_)) => self.spawn(self.clone().turn_away(accepted, Some(answering))),
             }
+        }
+        if let Ok(listener) = listener.into_std() {
+            self.serve_queue(&listener, certificates.as_ref());
         }
     }
 
-    /// What a future comes to; once no more is to be accepted, only what it has come to already.
-    async fn unless_stopped<T>(&self, future: impl Future<Output = T>) -> Option<T> {
-        tokio::select! {
-            biased;
-            done = tokio::task::unconstrained(future) => Some(done),
-            () = self.stop_accepting.cancelled() => None,
+    /// Serves who is in the queue of a listener that is about to close. The system is asked: tokio may not know of everybody yet.
+    fn serve_queue(
+        self: &Arc<Self>,
+        listener: &std::net::TcpListener,
+        certificates: Option<&Arc<Certificates>>,
+    ) {
+        for _ in 0..QUEUE {
+            // Nobody is left, or nobody can be taken.
+            let Ok((stream, client)) = listener.accept() else { return };
+            let stream = stream.set_nonblocking(true).and_then(|()| TcpStream::from_std(stream));
+            let Ok(stream) = stream else { continue };
+            let accepted = Accepted::new(stream, client, certificates);
+            match self.places.clone().try_acquire_owned() {
+                Ok(place) => self.spawn(self.clone().serve(accepted, place)),
+                Err(_) => self.spawn(self.clone().turn_away(accepted, None)),
+            }
         }
     }
 
@@ -133,7 +141,7 @@ impl Server {
             drop(answering);
             self.serve(accepted, place).await;
         } else {
-            self.turn_away(accepted, answering).await;
+            self.turn_away(accepted, Some(answering)).await;
         }
     }
 
@@ -151,7 +159,7 @@ impl Server {
         self.speak(accepted, answer).await;
     }
 
-    async fn turn_away(self: Arc<Self>, accepted: Accepted, _answering: OwnedSemaphorePermit) {
+    async fn turn_away(self: Arc<Self>, accepted: Accepted, _answering: Option<OwnedSemaphorePermit>) {
         let counters = self.counters.clone();
         let answer = |_| {
             counters.requests_turned_away.fetch_add(1, Ordering::Relaxed);
@@ -259,6 +267,14 @@ struct Accepted {
     client: IpAddr,
     /// TLS is to be spoken with these.
     certificates: Option<Arc<Certificates>>,
+}
+
+impl Accepted {
+    fn new(stream: TcpStream, client: SocketAddr, certificates: Option<&Arc<Certificates>>) -> Self {
+        // Replies leave in few large writes; waiting to merge them would only delay the last one.
+        let _ = stream.set_nodelay(true);
+        Self { stream, client: client.ip(), certificates: certificates.cloned() }
+    }
 }
 
 /// One in the gauge, however the connection ends.
