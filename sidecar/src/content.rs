@@ -49,6 +49,8 @@ pub(crate) struct ContentState {
     pub(crate) test_objects: bool,
     /// How much origins are told of clients' addresses.
     pub(crate) forwarded_for: ClientAddress,
+    /// Clients are served over plain HTTP too.
+    pub(crate) serves_plain: bool,
     /// What clients get for a 4xx of an origin.
     pub(crate) client_errors: ClientErrors,
     pub(crate) access_log: AccessLog,

@@ -156,6 +156,7 @@ impl Sidecar {
             node_id,
             test_objects: config.content.test_objects,
             forwarded_for: config.upstream.forwarded_for,
+            serves_plain: config.listen.http.is_some(),
             client_errors: config.upstream.client_errors,
             access_log: AccessLog::new(config.log.access.clone()),
             via: Via::new(&id),

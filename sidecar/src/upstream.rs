@@ -185,9 +185,8 @@ impl Upstream {
             let uri = parent.uri(target)?;
             let question = Question { method, uri: &uri, headers: &headers, is_named: true };
             let error = match self.follow(question, Instant::now() + self.first_byte / 2).await {
-                Ok(answer) if parent::is_of_the_origin(answer.0.status()) => return Ok(Some(answer)),
-                Ok((response, _)) if response.status() == StatusCode::LOOP_DETECTED => {
-                    return Err(UpstreamError::Loop);
+                Ok(answer) if parent::is_of_the_origin(answer.0.status(), answer.0.headers()) => {
+                    return Ok(Some(answer));
                 }
                 Ok((response, _)) => UpstreamError::Status { status: response.status() },
                 Err(error) => {

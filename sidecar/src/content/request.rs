@@ -64,7 +64,7 @@ impl ContentRequest {
         let target = parse_target(request.uri())
             .map_err(|_| Refusal::BadRequest("the request target can't be used"))?;
         let host = single(headers, &header::HOST);
-        let transport = original_transport(headers, transport);
+        let transport = original_transport(headers, transport, state.serves_plain);
         let rules = Rules { allow_list: &state.allow_list, query_rule: state.query_rule, transport };
         let (origin, key) = locate(&target, host, rules)?;
         let mut passed_on = Vec::with_capacity(4);
@@ -188,10 +188,10 @@ fn authority(target: &RequestTarget, host: Option<&str>) -> Result<OriginAuthori
 }
 
 /// How the client asks for the origin: as it came, unless another cache took its request in the clear and passed it on by TLS.
-/// The other way round would ask in the clear what came over TLS.
-fn original_transport(headers: &HeaderMap, transport: Transport) -> Transport {
+/// The other way round would ask in the clear what came over TLS, and so would this where nobody is served in the clear.
+fn original_transport(headers: &HeaderMap, transport: Transport, serves_plain: bool) -> Transport {
     match single(headers, &X_FORWARDED_PROTO) {
-        Some(scheme) if scheme.eq_ignore_ascii_case("http") => Transport::Plain,
+        Some(scheme) if serves_plain && scheme.eq_ignore_ascii_case("http") => Transport::Plain,
         _ => transport,
     }
 }

@@ -36,9 +36,6 @@ pub enum UpstreamError {
         /// The chain of causes as text, without credentials.
         reason: String,
     },
-    /// The parent got the request back.
-    #[error("the caches of upstream.parent ask each other in a circle, check which parent each of them has")]
-    Loop,
     /// The address is not a public one.
     #[error("the origin's address is private or loopback, set content.allowPrivateTargets if that is wanted")]
     PrivateTarget,
@@ -85,7 +82,6 @@ impl UpstreamError {
             },
             Self::OutsideContent { .. } => StatusCode::RANGE_NOT_SATISFIABLE,
             Self::TimedOut => StatusCode::GATEWAY_TIMEOUT,
-            Self::Loop => StatusCode::LOOP_DETECTED,
             Self::Unreachable { .. }
             | Self::Proxy { .. }
             | Self::PrivateTarget
@@ -107,7 +103,6 @@ impl UpstreamError {
             | Self::WrongLength
             | Self::Protocol { .. } => true,
             Self::OutsideContent { .. }
-            | Self::Loop
             | Self::PrivateTarget
             | Self::Redirect { .. }
             | Self::NoRoom
@@ -120,7 +115,7 @@ impl UpstreamError {
     pub(crate) fn says_nothing_of(&self, target: &FetchTarget) -> bool {
         self.is_temporary()
             || self.is_about_signature_of(target)
-            || matches!(self, Self::Loop | Self::PrivateTarget | Self::Redirect { .. } | Self::NoRoom)
+            || matches!(self, Self::PrivateTarget | Self::Redirect { .. } | Self::NoRoom)
     }
 
     /// Whether it is about the signature that one client sent, and not about the content that many share.
@@ -138,7 +133,6 @@ impl UpstreamError {
             Self::TimedOut => "timed_out",
             Self::Unreachable { .. } => "unreachable",
             Self::Proxy { .. } => "proxy",
-            Self::Loop => "loop",
             Self::PrivateTarget => "private_target",
             Self::Redirect { .. } => "redirect",
             Self::Protocol { .. } => "protocol",

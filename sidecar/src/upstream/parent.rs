@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use connected_cache_wire::delivery_optimization::CACHE_HOST_ORIGIN;
-use http::{HeaderName, StatusCode, Uri};
+use http::{HeaderMap, HeaderName, StatusCode, Uri, header};
 use parking_lot::Mutex;
 use tokio::time::Instant;
 use url::Url;
@@ -14,6 +14,8 @@ use super::{FetchTarget, UpstreamError, uri_of};
 
 /// By which scheme the origin is to be asked, where that is another one than the parent's own.
 pub(crate) const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+
+const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
 
 /// For so long a parent that was not there or said nothing is left alone.
 const REST: Duration = Duration::from_secs(5);
@@ -59,8 +61,13 @@ impl Parent {
 }
 
 /// Whether an answer of the parent is what the origin would say too. It may have 4xx of its own: about its allow-list or its load.
-pub(super) fn is_of_the_origin(status: StatusCode) -> bool {
-    status.is_success() || matches!(status.as_u16(), 304 | 404 | 410 | 416)
+/// That something is gone is believed if a cache says that it passed that on, and not of a load balancer before it.
+pub(super) fn is_of_the_origin(status: StatusCode, headers: &HeaderMap) -> bool {
+    match status.as_u16() {
+        200 | 206 | 304 | 416 => true,
+        404 | 410 => headers.contains_key(header::VIA) || headers.contains_key(CACHE_STATUS),
+        _ => false,
+    }
 }
 
 #[cfg(test)]

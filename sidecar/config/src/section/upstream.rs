@@ -27,7 +27,7 @@ pub struct Upstream {
     pub no_proxy: Vec<String>,
     /// `http://` or `https://` URL, without path, of a cache that is asked instead of the origins, as clients ask it: path and query
     /// with `cacheHostOrigin` behind them. Every level stores. The origin itself is asked when the parent can't be reached or
-    /// answers anything but content, 404, 410, or that the caches ask each other in a circle (508). A parent by http is not
+    /// answers anything but content, 304, 416, or a 404 or 410 that a cache passed on. A parent by http is not
     /// asked for what a client asks by https. Its address may be private, and `proxy` counts for it too unless `noProxy` names it.
     #[serde(deserialize_with = "parent_url")]
     pub parent: Option<Url>,
