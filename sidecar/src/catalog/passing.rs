@@ -10,7 +10,7 @@ use bytes::Bytes;
 use connected_cache_core::{
     ByteRange, Generation, ObjectKey, PIECE_LENGTH_BYTES, RangeHeader, RangeSpec, Selection,
 };
-use http::{HeaderMap, HeaderName, HeaderValue, header};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 
 use super::{
     Catalog,
@@ -182,7 +182,8 @@ impl Catalog {
                 return Err(UpstreamError::Protocol { reason: "206 to a request without a range" });
             }
             Ok(Meaning::Unmeasured) => return Ok(None),
-            Err(UpstreamError::Status { status }) if matches!(status.as_u16(), 405 | 501) => return Ok(None),
+            // Some signatures are for one method, and some origins know no other than GET.
+            Err(UpstreamError::Status { status }) if may_be_about_head(status) => return Ok(None),
             Ok(Meaning::NotModified { .. }) => return Err(unasked_304()),
             Err(error) => return Err(error),
         };
@@ -190,6 +191,12 @@ impl Catalog {
         let body = PassedBody { source: Source::Here(None), skip: 0, remaining: 0, first: None, counters };
         Ok(Some(PassedOn { generation: head.generation, headers: head.headers, part: None, body }))
     }
+}
+
+/// Whether a refusal of HEAD may be none of GET.
+fn may_be_about_head(status: StatusCode) -> bool {
+    status == StatusCode::NOT_IMPLEMENTED
+        || (status.is_client_error() && !matches!(status.as_u16(), 404 | 408 | 410 | 425 | 429))
 }
 
 /// The client's range and its condition, as the origin is asked.

@@ -4,6 +4,8 @@ use std::time::{Duration, Instant};
 
 use connected_cache_config::{ClientAddress, ClientErrors, ContentClass, ExtraOrigin};
 
+use tokio::net::TcpSocket;
+
 use crate::support::{Connection, Content, Fault, HOST, MIB, Origin, Setup, eventually};
 
 #[tokio::test]
@@ -330,22 +332,25 @@ const TEST_OBJECTS: [(&str, usize, &str, &[u8]); 2] = [
 ];
 
 /// Without an origin that could be reached.
-async fn offline(test_objects: bool) -> Setup {
-    Setup::start_with(|config| {
+async fn offline(test_objects: bool) -> (Setup, TcpSocket) {
+    // Nobody listens there, and nobody else gets it.
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind(([127, 0, 0, 1], 0).into()).unwrap();
+    let port = socket.local_addr().unwrap();
+    let setup = Setup::start_with(|config| {
         config.content.test_objects = test_objects;
-        // Bound and closed again: nobody listens there.
-        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
         config.upstream.resolve.insert(HOST.into(), port);
         config.content.extra_origins =
             vec![ExtraOrigin { host: "other.example".into(), ..ExtraOrigin::default() }];
         config.upstream.resolve.insert("other.example".into(), port);
     })
-    .await
+    .await;
+    (setup, socket)
 }
 
 #[tokio::test]
 async fn objects_of_tests_have_stand_ins_where_no_origin_can_be_reached() {
-    let setup = offline(true).await;
+    let (setup, _nobody) = offline(true).await;
     for (path, length, content_type, begin) in TEST_OBJECTS {
         let reply = setup.get(path, &[]).await;
         assert_eq!((reply.status, reply.body.len()), (200, length), "{path}");
@@ -377,7 +382,7 @@ async fn objects_of_tests_have_stand_ins_where_no_origin_can_be_reached() {
 #[tokio::test]
 async fn an_origin_that_can_be_reached_has_the_word_about_objects_of_tests() {
     let path = TEST_OBJECTS[0].0;
-    let refusing = offline(false).await;
+    let (refusing, _nobody) = offline(false).await;
     assert_eq!(refusing.get(path, &[]).await.status, 502, "nobody wanted stand-ins");
     let setup = Setup::start_with(|config| config.content.test_objects = true).await;
     for status in [404, 503] {
