@@ -205,6 +205,9 @@ pub(crate) const GOALS: &[Goal] = &[
         AtMost(1.05),
         Ratio,
         Suite::Collapse,
+    )
+    .bounded_by(
+        "two pieces are read ahead at first and twice as many with each that was sent, so the 100 ms to the origin are waited for several times",
     ),
     goal(
         "collapse-range",
