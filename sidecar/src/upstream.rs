@@ -184,15 +184,22 @@ impl Upstream {
             }
             let uri = parent.uri(target)?;
             let question = Question { method, uri: &uri, headers: &headers, is_named: true };
-            let error = match self.follow(question, Instant::now() + self.first_byte / 2).await {
+            let asked_at = Instant::now();
+            let answer = self.follow(question, asked_at + self.first_byte / 2).await;
+            if answer.is_ok() {
+                parent.answered();
+            }
+            let error = match answer {
                 Ok(answer) if parent::is_of_the_origin(answer.0.status(), answer.0.headers()) => {
                     return Ok(Some(answer));
                 }
                 Ok((response, _)) => UpstreamError::Status { status: response.status() },
                 Err(error) => {
-                    // Where it sent us is not itself.
-                    if !matches!(error, UpstreamError::Redirect { .. } | UpstreamError::PrivateTarget) {
-                        parent.rest();
+                    match error {
+                        // Where it sent us is not itself.
+                        UpstreamError::Redirect { .. } | UpstreamError::PrivateTarget => {}
+                        UpstreamError::TimedOut => parent.was_silent_since(asked_at),
+                        _ => parent.rest(),
                     }
                     error
                 }

@@ -26,7 +26,13 @@ pub(super) struct Parent {
     pub(super) https: bool,
     /// Host, and port where it is not that of the scheme.
     authority: String,
-    rests_until: Mutex<Option<Instant>>,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    rests_until: Option<Instant>,
+    answered_at: Option<Instant>,
 }
 
 impl Parent {
@@ -34,7 +40,7 @@ impl Parent {
     pub(super) fn new(url: &Url) -> Option<Self> {
         let host = url.host_str()?;
         let authority = url.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"));
-        Some(Self { https: url.scheme() == "https", authority, rests_until: Mutex::default() })
+        Some(Self { https: url.scheme() == "https", authority, state: Mutex::default() })
     }
 
     /// Whether it may be asked for this: never in the clear what the client asked over TLS.
@@ -51,12 +57,25 @@ impl Parent {
     }
 
     pub(super) fn rests(&self) -> bool {
-        self.rests_until.lock().is_some_and(|until| Instant::now() < until)
+        self.state.lock().rests_until.is_some_and(|until| Instant::now() < until)
+    }
+
+    /// It answered, whatever it was.
+    pub(super) fn answered(&self) {
+        self.state.lock().answered_at = Some(Instant::now());
+    }
+
+    /// It was silent about what it was asked then. If it has answered others since, it waits for an origin itself, or we for a
+    /// connection, and it is there.
+    pub(super) fn was_silent_since(&self, asked_at: Instant) {
+        if self.state.lock().answered_at.is_none_or(|answered_at| answered_at < asked_at) {
+            self.rest();
+        }
     }
 
     /// It was not there: others don't wait for it meanwhile.
     pub(super) fn rest(&self) {
-        *self.rests_until.lock() = Some(Instant::now() + REST);
+        self.state.lock().rests_until = Some(Instant::now() + REST);
     }
 }
 
@@ -83,5 +102,18 @@ mod tests {
         assert!(parent.rests());
         tokio::time::advance(Duration::from_millis(1)).await;
         assert!(!parent.rests());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_parent_that_answers_others_is_there() {
+        let parent = Parent::new(&"http://parent".parse().unwrap()).unwrap();
+        let asked_at = Instant::now();
+        tokio::time::advance(Duration::from_secs(1)).await;
+        parent.answered();
+        parent.was_silent_since(asked_at);
+        assert!(!parent.rests());
+        tokio::time::advance(Duration::from_secs(1)).await;
+        parent.was_silent_since(Instant::now());
+        assert!(parent.rests());
     }
 }

@@ -6,7 +6,7 @@ use connected_cache_config::Config;
 use tokio::net::TcpSocket;
 
 use super::secure::Secure;
-use crate::support::{Authority, Content, Fault, HOST, MIB, Origin, Setup};
+use crate::support::{Authority, Content, Fault, HOST, MIB, Origin, Setup, eventually};
 
 /// A sidecar of this name with this parent. Its own origin is another one than the parent's.
 async fn child(name: &str, parent: SocketAddr, change: impl FnOnce(&mut Config)) -> Setup {
@@ -143,6 +143,30 @@ async fn a_silent_parent_leaves_time_for_the_origin_and_then_rests() {
         assert_eq!(child.get(path, &[]).await.body, content.whole(), "{path}");
     }
     assert_eq!(parent.seen().len(), 1, "the second did not wait for it");
+}
+
+#[tokio::test]
+async fn a_parent_that_waits_for_one_origin_is_asked_about_the_others() {
+    let parent = Origin::start().await;
+    let child = child("child", parent.address(), |config| {
+        config.upstream.timeouts.connect_seconds = 1;
+        config.upstream.timeouts.first_byte_seconds = 1;
+    })
+    .await;
+    let content = Content::new(10, 1);
+    for path in ["/slow", "/f", "/g"] {
+        parent.put(path, &content);
+    }
+    child.origin.put("/slow", &content);
+    parent.set_fault("/slow", Some(Fault::GateHead));
+    let others = async {
+        eventually("the parent is asked", || async { parent.seen().len() == 1 }).await;
+        child.get("/f", &[]).await
+    };
+    let (slow, other) = tokio::join!(child.get("/slow", &[]), others);
+    assert_eq!((slow.body, other.body), (content.whole(), content.whole()));
+    assert_eq!(child.get("/g", &[]).await.body, content.whole());
+    assert_eq!((parent.seen().len(), child.origin.seen().len()), (3, 1));
 }
 
 #[tokio::test]
