@@ -11,7 +11,8 @@ use tokio::{
     time::timeout,
 };
 
-const PATIENCE: Duration = Duration::from_secs(30);
+/// Nothing is judged by it: a thousand clients on a busy machine take their time, and a test that hangs has to end.
+const PATIENCE: Duration = Duration::from_mins(2);
 
 /// One connection.
 pub(crate) struct Connection {
