@@ -33,6 +33,7 @@ use sha2::{Digest, Sha256};
 
 use crate::{
     metrics::{Counters, Source},
+    priority::step_back,
     settings::RulesByClass,
     tasks::Tasks,
     upstream::{FetchTarget, Upstream, UpstreamError},
@@ -440,8 +441,11 @@ impl Catalog {
         }
         if !stored.is_ready(number, offset, length) {
             let loading = stored.clone();
-            let loaded =
-                tokio::task::spawn_blocking(move || loading.make_ready(number, offset, length)).await;
+            let load = move || {
+                step_back();
+                loading.make_ready(number, offset, length)
+            };
+            let loaded = tokio::task::spawn_blocking(load).await;
             if let Err(error) = loaded.ok()? {
                 if matches!(error, ReadError::Damaged(_)) {
                     self.shared.counters.pieces_rejected.fetch_add(1, Ordering::Relaxed);

@@ -16,6 +16,7 @@ mod content;
 mod header_names;
 pub mod logging;
 pub mod metrics;
+mod priority;
 pub mod probe;
 mod server;
 mod settings;
