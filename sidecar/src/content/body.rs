@@ -42,10 +42,10 @@ pub(super) struct Meter {
 
 impl Meter {
     /// A body that lies in memory as it is.
-    pub(super) fn at_hand(self, bytes: Bytes) -> Body {
+    pub(super) fn at_hand(self, bytes: Bytes, source: Source) -> Body {
         let remaining = bytes.len() as u64;
-        let chunks = Chunks::Here((remaining > 0).then_some((bytes, Source::Memory)));
-        Body::new(ContentBody { chunks, remaining, meter: self, failure: None })
+        let chunks = Chunks::Here((remaining > 0).then_some((bytes, source)));
+        ContentBody::boxed(chunks, remaining, self)
     }
 
     /// A body that comes from the origin for this client alone.
@@ -54,12 +54,7 @@ impl Meter {
         let stream = stream::try_unfold(body, |mut body| async move {
             Ok(body.next().await?.map(|bytes| ((bytes, Source::Origin), body)))
         });
-        Body::new(ContentBody {
-            chunks: Chunks::Coming(stream.boxed()),
-            remaining,
-            meter: self,
-            failure: None,
-        })
+        ContentBody::boxed(Chunks::Coming(stream.boxed()), remaining, self)
     }
 
     pub(super) fn is_mapped(&self) -> bool {
@@ -81,12 +76,7 @@ impl BodyPlan<'_> {
             && let Some(bytes) = object.in_memory(range)
         {
             object.touch(first.0);
-            return Body::new(ContentBody {
-                chunks: Chunks::Here(Some((bytes, Source::Disk))),
-                remaining: range.length(),
-                meter: self.meter,
-                failure: None,
-            });
+            return self.meter.at_hand(bytes, Source::Disk);
         }
         let ahead = match self.read_ahead {
             ReadAheadMode::Off => 0,
@@ -109,12 +99,7 @@ impl BodyPlan<'_> {
         let stream = stream::try_unfold(reader, |mut reader| async move {
             Ok(reader.next_bytes().await?.map(|bytes| (bytes, reader)))
         });
-        Body::new(ContentBody {
-            chunks: Chunks::Coming(stream.boxed()),
-            remaining: range.length(),
-            meter: self.meter,
-            failure: None,
-        })
+        ContentBody::boxed(Chunks::Coming(stream.boxed()), range.length(), self.meter)
     }
 }
 
@@ -264,6 +249,12 @@ struct ContentBody {
     remaining: u64,
     meter: Meter,
     failure: Option<UpstreamError>,
+}
+
+impl ContentBody {
+    fn boxed(chunks: Chunks, remaining: u64, meter: Meter) -> Body {
+        Body::new(Self { chunks, remaining, meter, failure: None })
+    }
 }
 
 impl http_body::Body for ContentBody {

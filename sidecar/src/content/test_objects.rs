@@ -101,7 +101,8 @@ impl TestObject {
             collapsed: false,
             freshly: Freshly::NotAsked,
         };
-        let body = if request.is_head { Body::empty() } else { meter.at_hand(self.part(range)) };
+        let body =
+            if request.is_head { Body::empty() } else { meter.at_hand(self.part(range), Source::Memory) };
         let mut response = head.into_response(body, state);
         let status = HeaderValue::from_static("connectedcache; fwd=miss; detail=built-in");
         response.headers_mut().insert(CACHE_STATUS, status);

@@ -18,6 +18,12 @@ async fn child(name: &str, parent: SocketAddr, change: impl FnOnce(&mut Config))
     .await
 }
 
+/// Who is silent is not waited for longer.
+fn waiting_a_second(config: &mut Config) {
+    config.upstream.timeouts.connect_seconds = 1;
+    config.upstream.timeouts.first_byte_seconds = 1;
+}
+
 async fn fallbacks(setup: &Setup) -> Option<u64> {
     setup.metric("connectedcache_parent_fallbacks_total").await
 }
@@ -131,11 +137,7 @@ async fn what_is_gone_at_the_origin_of_a_parent_is_gone() {
 #[tokio::test]
 async fn a_silent_parent_leaves_time_for_the_origin_and_then_rests() {
     let parent = Origin::start().await;
-    let child = child("child", parent.address(), |config| {
-        config.upstream.timeouts.connect_seconds = 1;
-        config.upstream.timeouts.first_byte_seconds = 1;
-    })
-    .await;
+    let child = child("child", parent.address(), waiting_a_second).await;
     let content = Content::new(10, 1);
     for path in ["/f", "/g"] {
         child.origin.put(path, &content);
@@ -148,11 +150,7 @@ async fn a_silent_parent_leaves_time_for_the_origin_and_then_rests() {
 #[tokio::test]
 async fn a_parent_that_waits_for_one_origin_is_asked_about_the_others() {
     let parent = Origin::start().await;
-    let child = child("child", parent.address(), |config| {
-        config.upstream.timeouts.connect_seconds = 1;
-        config.upstream.timeouts.first_byte_seconds = 1;
-    })
-    .await;
+    let child = child("child", parent.address(), waiting_a_second).await;
     let content = Content::new(10, 1);
     for path in ["/slow", "/f", "/g"] {
         parent.put(path, &content);

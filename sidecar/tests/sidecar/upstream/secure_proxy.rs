@@ -37,8 +37,8 @@ impl SecureProxy {
     }
 }
 
-#[tokio::test]
-async fn http_origins_are_asked_by_their_whole_url_inside_tls() {
+/// A sidecar whose only way to its origin is a proxy by https, of an authority that it knows.
+async fn by_secure_proxy() -> (Setup, SecureProxy, Authority) {
     let (mut setup, authority) = (Setup::start().await, Authority::new("the proxy's authority"));
     let through = SecureProxy::start(setup.origin.address(), &authority).await;
     let file = setup.folder.path().join("ca.pem");
@@ -46,6 +46,12 @@ async fn http_origins_are_asked_by_their_whole_url_inside_tls() {
     through.configure(&mut setup.config);
     setup.config.upstream.ca_file = Some(file);
     setup.restart().await;
+    (setup, through, authority)
+}
+
+#[tokio::test]
+async fn http_origins_are_asked_by_their_whole_url_inside_tls() {
+    let (setup, through, _) = by_secure_proxy().await;
     let content = Content::new(3 * MIB + 7, 1);
     setup.origin.put("/f", &content);
     let reply = setup.get("/f?P4=ab%2f", &[]).await;
@@ -76,13 +82,7 @@ async fn https_origins_are_reached_by_tls_inside_the_tls_of_the_proxy() {
 
 #[tokio::test]
 async fn a_proxy_of_an_unknown_authority_or_another_name_is_told_nothing() {
-    let (mut setup, authority) = (Setup::start().await, Authority::new("the proxy's authority"));
-    let through = SecureProxy::start(setup.origin.address(), &authority).await;
-    let file = setup.folder.path().join("ca.pem");
-    authority.write(&file);
-    through.configure(&mut setup.config);
-    setup.config.upstream.ca_file = Some(file);
-    setup.restart().await;
+    let (setup, through, authority) = by_secure_proxy().await;
     setup.origin.put("/f", &Content::new(10, 1));
     let strangers = [
         front_certificate(&Authority::new("a stranger"), "localhost"),
