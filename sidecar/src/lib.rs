@@ -13,6 +13,7 @@ mod admin;
 mod bandwidth;
 mod catalog;
 mod content;
+mod control_plane;
 mod header_names;
 pub mod logging;
 pub mod metrics;
