@@ -254,7 +254,7 @@ mod tests {
             "listen: {http: \"0.0.0.0:8081\", https: \"[::1]:8443\"}\n\
              tls: {cert: null, key: null, caFile: /tmp/ca.pem}\n\
              content:\n  folder: /srv\n  formulas: [{path: \"/formula/big\", length: \"64Mi\", seed: 7}]\n\
-             faults: [{path: \"/x*\", status: 503, delayMilliseconds: 20, stallAfterBytes: 1, cutAfterBytes: 2,\
+             faults: [{path: \"/x*\", status: 503, retryAfterSeconds: 7, delayMilliseconds: 20, stallAfterBytes: 1, cutAfterBytes: 2,\
              corruptByte: 3, corruptPiece: 6, trickleBytesPerSecond: 4Ki, times: 5}]\n\
              requestLog: /tmp/requests.jsonl\n",
         )
@@ -273,6 +273,7 @@ mod tests {
                 path: "/x*".to_owned(),
                 service: None,
                 status: Some(503),
+                retry_after_seconds: Some(7),
                 delay_milliseconds: 20,
                 stall_after_bytes: Some(1),
                 cut_after_bytes: Some(2),

@@ -25,6 +25,8 @@ pub struct Fault {
     /// Answer with this status instead of the object. 200 sends the whole object and ignores `Range`, as an origin
     /// without range support does. 204 and 304 have no body; every other status has a short text.
     pub status: Option<u16>,
+    /// `Retry-After` of the answer that `status` makes, seconds.
+    pub retry_after_seconds: Option<u64>,
     /// Wait before the first byte of the answer.
     pub delay_milliseconds: u64,
     /// Send that many body bytes, then nothing: the connection stays open until the client leaves, the fault list is

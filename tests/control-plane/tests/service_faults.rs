@@ -41,10 +41,13 @@ fn policy() -> String {
 
 #[tokio::test]
 async fn a_status_is_for_one_service_and_as_often_as_told() {
-    let lab = lab(vec![Fault { status: Some(503), times: Some(1), ..fault(Service::KeyValue) }]).await;
+    let busy =
+        Fault { status: Some(503), retry_after_seconds: Some(7), times: Some(1), ..fault(Service::KeyValue) };
+    let lab = lab(vec![busy]).await;
     lab.json("/geo").await;
     let target = format!("/all?{WHO}");
-    assert_eq!(lab.get(&target).await.status, 503);
+    let refused = lab.get(&target).await;
+    assert_eq!((refused.status, refused.header("Retry-After")), (503, Some("7")));
     lab.json(&target).await;
     lab.mock.shutdown().await;
 }
@@ -183,7 +186,8 @@ async fn service_faults_are_replaced_over_http_and_useless_ones_refused() {
     let error = faults_from_json(
         br#"[{"service": "Geo", "path": "/geo"}, {"path": "/x", "answer": "EmptyJson"},
             {"service": "Geo", "answer": "WrongHashOfHashes"}, {"service": "Array", "answer": "WrongPieceCount"},
-            {"service": "Geo", "corruptPiece": 1}, {"service": "Gea"}, {}]"#,
+            {"service": "Geo", "corruptPiece": 1}, {"service": "Gea"}, {},
+            {"service": "Geo", "retryAfterSeconds": 7}]"#,
     )
     .unwrap_err();
     let all = error.errors.join("\n");
@@ -195,6 +199,7 @@ async fn service_faults_are_replaced_over_http_and_useless_ones_refused() {
         "faults[4].corruptPiece:",
         "faults[5].service: \"Gea\"",
         "faults[6].path: is missing",
+        "faults[7].retryAfterSeconds: is sent with a status",
     ] {
         assert!(all.lines().any(|line| line.starts_with(expected)), "{expected} is missing in\n{all}");
     }

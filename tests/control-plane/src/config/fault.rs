@@ -12,6 +12,7 @@ pub(super) fn decode(entry: &mut Section<'_>) -> Fault {
         path: entry.take("path"),
         service: entry.take("service"),
         status: entry.take("status"),
+        retry_after_seconds: entry.take("retryAfterSeconds"),
         delay_milliseconds: entry.take::<Option<u64>>("delayMilliseconds").unwrap_or_default(),
         stall_after_bytes: bytes(entry.take("stallAfterBytes")),
         cut_after_bytes: bytes(entry.take("cutAfterBytes")),
@@ -45,6 +46,11 @@ pub(super) fn check(faults: &[Fault], list: &str, errors: &mut Vec<String>) {
             && !(200..=599).contains(&status)
         {
             errors.push(format!("{list}[{index}].status: {status} is not a final status, use 200 to 599"));
+        }
+        if fault.retry_after_seconds.is_some() && fault.status.is_none_or(|status| status == 200) {
+            errors.push(format!(
+                "{list}[{index}].retryAfterSeconds: is sent with a status of the fault only, set status"
+            ));
         }
         if fault.trickle_bytes_per_second == Some(0) {
             errors.push(format!(

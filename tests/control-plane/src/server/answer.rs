@@ -73,11 +73,13 @@ impl Answer {
 
 /// The answer that a fault puts in the place of any other one.
 pub(super) fn injected(fault: &Fault) -> Option<Answer> {
-    match fault.status {
-        Some(status @ (204 | 304)) => Some(Answer { status, headers: Vec::new(), body: Body::None }),
-        Some(200) | None => None,
-        Some(status) => Some(Answer::text(status, &format!("injected status {status}"))),
-    }
+    let mut answer = match fault.status {
+        Some(status @ (204 | 304)) => Answer { status, headers: Vec::new(), body: Body::None },
+        Some(200) | None => return None,
+        Some(status) => Answer::text(status, &format!("injected status {status}")),
+    };
+    answer.headers.extend(fault.retry_after_seconds.map(|seconds| ("Retry-After", seconds.to_string())));
+    Some(answer)
 }
 
 /// The answer to a request for content.
