@@ -7,6 +7,7 @@
 mod address;
 mod body;
 mod connector;
+mod dialer;
 mod error;
 mod location;
 mod names;
@@ -37,6 +38,7 @@ use proxy::Proxy;
 use roots::Roots;
 
 pub(crate) use body::OriginBody;
+pub(crate) use dialer::Dialer;
 pub use error::UpstreamError;
 pub(crate) use parent::X_FORWARDED_PROTO;
 

@@ -56,9 +56,9 @@ pub(super) enum ConnectError {
     #[error("unable to connect")]
     Connect(#[source] io::Error),
     #[error(
-        "no root certificates found for https, mount a bundle at /etc/ssl/certs/ca-certificates.crt or set upstream.caFile"
+        "no root certificates found for https, mount a bundle at /etc/ssl/certs/ca-certificates.crt or check the file of {key}"
     )]
-    NoRoots,
+    NoRoots { key: &'static str },
     #[error("the URL can't be connected to")]
     BadUri,
     #[error(transparent)]
@@ -131,7 +131,8 @@ impl Connector {
     }
 
     async fn with_tls(&self, stream: Stream, host: &str) -> Result<Stream, ConnectError> {
-        let tls = TlsConnector::from(self.roots.present().ok_or(ConnectError::NoRoots)?);
+        let tls =
+            TlsConnector::from(self.roots.present().ok_or(ConnectError::NoRoots { key: self.roots.key })?);
         let host = host.trim_start_matches('[').trim_end_matches(']').to_owned();
         let name = rustls::pki_types::ServerName::try_from(host).map_err(|_| ConnectError::BadUri)?;
         let handshake = async { tls.connect(name, stream).await.map_err(ConnectError::Connect) };

@@ -1,5 +1,6 @@
-//! Root certificates for https: the bundle of the system or the image, and `upstream.caFile` beside it, which is read again
-//! when it changes. A new file that can't be used leaves what was read before in use and is logged once.
+//! Root certificates for https: the bundle of the system or the image with the file of `upstream.caFile` beside it, or a file
+//! alone in its place. The file is read again when it changes; a new one that can't be used leaves what was read before in use
+//! and is logged once.
 
 use std::{
     path::{Path, PathBuf},
@@ -22,7 +23,10 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// The present roots.
 #[derive(Debug)]
 pub(super) struct Roots {
+    /// Key that names the file.
+    pub(super) key: &'static str,
     ca_file: Option<PathBuf>,
+    with_built_in: bool,
     present: RwLock<Present>,
 }
 
@@ -35,16 +39,25 @@ struct Present {
 }
 
 impl Roots {
-    /// Reads what there is. A file that can't be used is logged and otherwise as if it were not configured.
+    /// Those of origins. A file that can't be used is logged and otherwise as if it were not configured.
     pub(super) fn read(ca_file: Option<&Path>) -> Arc<Self> {
+        Self::of("upstream.caFile", ca_file, true)
+    }
+
+    /// The file that this key names instead of the built-in roots. While it can't be used nothing is trusted.
+    pub(super) fn read_instead(key: &'static str, ca_file: Option<&Path>) -> Arc<Self> {
+        Self::of(key, ca_file, ca_file.is_none())
+    }
+
+    fn of(key: &'static str, ca_file: Option<&Path>, with_built_in: bool) -> Arc<Self> {
         let contents = ca_file.and_then(|path| std::fs::read(path).ok());
         let own = ca_file.map_or_else(|| Ok(Vec::new()), |path| certificates(path, contents.as_deref()));
         let own = own.unwrap_or_else(|problem| {
-            tracing::warn!(problem, "upstream.caFile can't be used, check the file");
+            tracing::warn!(key, problem, "the file of this key can't be used, check it");
             Vec::new()
         });
-        let present = RwLock::new(Present { config: client_config(own), contents });
-        Arc::new(Self { ca_file: ca_file.map(Path::to_owned), present })
+        let present = RwLock::new(Present { config: client_config(own, with_built_in), contents });
+        Arc::new(Self { key, ca_file: ca_file.map(Path::to_owned), with_built_in, present })
     }
 
     /// For a new connection.
@@ -74,13 +87,18 @@ impl Roots {
         }
         match certificates(path, contents.as_deref()) {
             Ok(own) => {
-                *self.present.write() = Present { config: client_config(own), contents };
-                tracing::info!(path = %path.display(), "upstream.caFile was read again");
+                *self.present.write() = Present { config: client_config(own, self.with_built_in), contents };
+                tracing::info!(key = self.key, path = %path.display(), "root certificates were read again");
             }
             Err(problem) => {
                 // Remembered, so that one broken file is logged once and not every second.
                 self.present.write().contents = contents;
-                tracing::warn!(problem, "a new upstream.caFile can't be used, the old one stays in use");
+                let key = self.key;
+                tracing::warn!(
+                    key,
+                    problem,
+                    "a new file of root certificates can't be used, the old one stays in use"
+                );
             }
         }
     }
@@ -96,12 +114,12 @@ fn certificates(path: &Path, contents: Option<&[u8]>) -> Result<Vec<CertificateD
     if usable == 0 { Err(format!("no usable certificate stands in {path}")) } else { Ok(found) }
 }
 
-/// A client configuration by the system's bundle and these.
-fn client_config(own: Vec<CertificateDer<'static>>) -> Option<Arc<ClientConfig>> {
+/// A client configuration by these, and the system's bundle if it is wanted.
+fn client_config(own: Vec<CertificateDer<'static>>, with_built_in: bool) -> Option<Arc<ClientConfig>> {
     let mut roots = RootCertStore::empty();
     let from_environment = std::env::var_os("SSL_CERT_FILE");
     let bundles = from_environment.iter().map(Path::new).chain(BUNDLES.iter().map(Path::new));
-    if let Some(bundle) = bundles.into_iter().find(|path| path.exists()) {
+    if let Some(bundle) = bundles.into_iter().find(|path| with_built_in && path.exists()) {
         add_bundle(&mut roots, bundle);
     }
     roots.add_parsable_certificates(own);
@@ -159,6 +177,17 @@ mod tests {
         std::fs::write(&path, authority()).unwrap();
         roots.look();
         assert!(!is_first());
+    }
+
+    #[test]
+    fn a_file_in_the_place_of_the_built_in_roots_is_the_only_one_that_is_trusted() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("ca.pem");
+        let roots = Roots::read_instead("controlPlane.caFile", Some(&path));
+        assert!(roots.present().is_none(), "the built-in roots are trusted while the file is missing");
+        std::fs::write(&path, authority()).unwrap();
+        roots.look();
+        assert!(roots.present().is_some());
     }
 
     #[test]
