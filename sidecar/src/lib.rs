@@ -29,4 +29,5 @@ mod upkeep;
 pub mod upstream;
 
 pub use admin::TokenError;
+pub use control_plane::ControlPlaneError;
 pub use sidecar::{Sidecar, StartError};

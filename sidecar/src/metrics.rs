@@ -4,6 +4,7 @@
 //! Labels come from closed sets; never a host, a path, a client or a content id.
 
 mod bandwidth;
+mod control_plane;
 mod histograms;
 mod requests;
 
@@ -25,6 +26,8 @@ use prometheus::{Encoder, Registry, TextEncoder};
 
 use crate::{bandwidth::Bandwidth, tls::Certificates};
 pub(crate) use bandwidth::Direction;
+use control_plane::CallCounts;
+pub(crate) use control_plane::{CallResult, Service};
 use histograms::{EvictedAges, FirstBytes};
 use requests::RequestCounts;
 
@@ -106,6 +109,8 @@ pub struct RequestLabels {
 pub struct Counters {
     pub(crate) first_bytes: FirstBytes,
     pub(crate) evicted_ages: EvictedAges,
+    /// Calls to the control plane.
+    pub(crate) control_plane: CallCounts,
     served_bytes: [AtomicU64; 4],
     /// Nanoseconds, by direction: five hundred years of waiting.
     paced: [AtomicU64; 2],
@@ -212,6 +217,7 @@ impl Metrics {
         instrument_counters(&meter, counters);
         instrument_store(&meter, store);
         bandwidth::instrument(&meter, counters, bandwidth);
+        control_plane::instrument(&meter, counters);
         instrument_classes(&meter, store);
         instrument_certificates(&meter, certificates);
         Ok(Self { registry, _provider: provider })
