@@ -17,6 +17,11 @@ const LEAST_VOLUME_LIMIT_BYTES: u64 = 4 << 20;
 /// Least head size that the HTTP parser can work with.
 const LEAST_HEADER_BYTES: u64 = 8192;
 
+/// The longest that a call of the control plane, or a client for all of them, may wait: a minute.
+const MOST_MILLISECONDS: u64 = 60_000;
+/// The longest piece hash file that is read: 64 MiB.
+const MOST_PIECE_HASH_BYTES: u64 = 64 << 20;
+
 /// Every broken rule.
 pub(crate) fn problems(config: &Config) -> Vec<Problem> {
     let mut problems = Problems(Vec::new());
@@ -206,6 +211,16 @@ fn control_plane(config: &Config, problems: &mut Problems) {
     if parts.len() != 4 || parts.iter().any(|part| part.is_empty() || part.parse::<u32>().is_err()) {
         problems.add("controlPlane.clientVersion", "must be four numbers with dots, such as 10.1.0.13");
     }
+    if let Some(url) = &control_plane.geo_url
+        && (!url.username().is_empty() || url.password().is_some())
+    {
+        problems.add("controlPlane.geoUrl", "must have no user and password: the services know none");
+    }
+    problems.within("controlPlane.waitMilliseconds", control_plane.wait_milliseconds, 0, MOST_MILLISECONDS);
+    let patience = control_plane.request_timeout_milliseconds;
+    problems.within("controlPlane.requestTimeoutMilliseconds", patience, 1, MOST_MILLISECONDS);
+    let bytes = control_plane.max_phf_bytes.bytes();
+    problems.within("controlPlane.maxPhfBytes", bytes, 1, MOST_PIECE_HASH_BYTES);
 }
 
 fn sharing(config: &Config, problems: &mut Problems) {

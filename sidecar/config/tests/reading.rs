@@ -120,6 +120,26 @@ fn broken_rules_are_named_by_path_beside_other_problems() {
 }
 
 #[test]
+fn a_control_plane_needs_https_and_a_version_of_four_numbers() {
+    let message = |keys: &str| {
+        let text = format!("controlPlane: {{mode: Custom, {keys}}}\n");
+        Config::from_yaml(&text).err().map(|error| problems(Err(error)).into_values().collect::<String>())
+    };
+    let url = "geoUrl: 'https://geo.example/geo'";
+    assert_eq!(message(url), None);
+    for (keys, part) in [
+        ("geoUrl: null", "is required"),
+        ("geoUrl: 'http://geo.example/geo'", "must be https"),
+        ("geoUrl: 'https://user:word@geo.example/geo'", "no user and password"),
+        (&format!("{url}, clientVersion: 10.1.0"), "four numbers"),
+        (&format!("{url}, clientVersion: 10.1.0.x"), "four numbers"),
+    ] {
+        let found = message(keys).unwrap_or_default();
+        assert!(found.contains(part) && !found.contains("word@"), "{keys}: {found}");
+    }
+}
+
+#[test]
 fn what_is_no_mapping_or_no_yaml_is_refused() {
     for text in ["- a\n- b\n", "just words", "a: [", "a: 1\na: 2\n"] {
         assert!(Config::from_yaml(text).is_err(), "{text:?} was accepted");

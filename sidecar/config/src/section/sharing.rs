@@ -74,7 +74,7 @@ pub struct ArrayJoin {
     pub reported_ip: Option<IpAddr>,
     /// How many peers are asked for.
     pub peers_wanted: u8,
-    /// Download only.
+    /// Download only. In this release it is always so: there is no listener for peers.
     pub restricted_upload: bool,
     /// Smaller content is neither taken from nor announced to foreign peers.
     pub min_content_size: ByteSize,
