@@ -1,6 +1,11 @@
 //! A mock control plane with content, and a client of it. Tests begin with a paused clock.
 
-use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    net::SocketAddr,
+    path::PathBuf,
+    sync::{Arc, mpsc::RecvTimeoutError},
+    time::Duration,
+};
 
 use connected_cache_config::{ByteSize, Config, ControlPlaneMode};
 use connected_cache_core::AllowList;
@@ -26,6 +31,9 @@ pub(super) const PATH: &str = "/c/upd/vector-x64_e2797dcf9ab1c2d3e4f5061728394a5
 pub(super) const SHA1: &str = "e2797dcf9ab1c2d3e4f5061728394a5b6c7d8e9f";
 /// How long one call may take, on the clock of the test.
 pub(super) const CALL_LIMIT: Duration = Duration::from_secs(5);
+
+/// Real time after which a test that waits for its clock is ended.
+const HANGS: Duration = Duration::from_mins(5);
 
 pub(super) struct Lab {
     pub(super) mock: MockControlPlane,
@@ -63,7 +71,12 @@ impl Lab {
         change(&mut config);
         // The clock is paused, and the runtime does not move it by itself while this waits.
         let (hold, waits) = std::sync::mpsc::channel::<()>();
-        tokio::task::spawn_blocking(move || waits.recv());
+        tokio::task::spawn_blocking(move || {
+            if waits.recv_timeout(HANGS).is_err_and(|error| error == RecvTimeoutError::Timeout) {
+                eprintln!("a test waits for what never comes: nobody moves its clock");
+                std::process::abort();
+            }
+        });
         let (counters, tasks) = (Arc::default(), Tasks::default());
         let control_plane = client(&config, &folder, &counters, &tasks);
         Self { mock, config, folder, control_plane, counters, tasks, _hold: hold }
