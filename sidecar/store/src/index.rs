@@ -208,11 +208,32 @@ impl GroupRecord {
     }
 }
 
-/// The bitmap of an encoded group, without reading its hashes.
-fn bitmap_of(bytes: &[u8]) -> Option<u64> {
-    let (bitmap, rest) = bytes.split_first_chunk::<8>()?;
-    let bitmap = u64::from_le_bytes(*bitmap);
-    (rest.len() == 16 + 32 * bitmap.count_ones() as usize).then_some(bitmap)
+/// The pieces of a group that memory keeps: one bit for each that is committed, and one for each that is authenticated.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Bitmaps {
+    pub(crate) committed: u64,
+    pub(crate) authenticated: u64,
+}
+
+impl Bitmaps {
+    /// Of an encoded group, without reading its hashes.
+    fn of(bytes: &[u8]) -> Option<Self> {
+        let (committed, rest) = bytes.split_first_chunk::<8>()?;
+        let (trust, hashes) = rest.split_first_chunk::<16>()?;
+        let (committed, trust) = (u64::from_le_bytes(*committed), u128::from_le_bytes(*trust));
+        if hashes.len() != 32 * committed.count_ones() as usize {
+            return None;
+        }
+        // Both bits set, seen at the lower one. Most content has none.
+        let both = trust & (trust >> 1) & (u128::MAX / 3);
+        let authenticated = match both {
+            0 => 0,
+            _ => {
+                (0..GROUP_PIECES).filter(|bit| both & 1 << (2 * bit) != 0).fold(0, |map, bit| map | 1 << bit)
+            }
+        };
+        Some(Self { committed, authenticated })
+    }
 }
 
 /// An object as it is loaded at start: what memory keeps of it.
@@ -220,7 +241,7 @@ fn bitmap_of(bytes: &[u8]) -> Option<u64> {
 pub(crate) struct Loaded {
     pub(crate) number: u64,
     pub(crate) record: ObjectRecord,
-    pub(crate) bitmaps: Vec<(u32, u64)>,
+    pub(crate) groups: Vec<(u32, Bitmaps)>,
     pub(crate) last_used: u64,
 }
 
@@ -333,7 +354,7 @@ impl Index {
         for entry in objects.iter().map_err(error)? {
             let (number, record) = entry.map_err(error)?;
             let number = number.value();
-            let mut bitmaps = Vec::new();
+            let mut found = Vec::new();
             // Both tables are sorted by object number, so one pass over each is enough.
             while let Some(Ok((key, value))) = groups.peek() {
                 let (owner, group) = key.value();
@@ -341,9 +362,9 @@ impl Index {
                     break;
                 }
                 if owner == number
-                    && let Some(bitmap) = bitmap_of(value.value())
+                    && let Some(bitmaps) = Bitmaps::of(value.value())
                 {
-                    bitmaps.push((group, bitmap));
+                    found.push((group, bitmaps));
                 }
                 groups.next();
             }
@@ -358,7 +379,7 @@ impl Index {
                 used.next();
             }
             if let Some(record) = ObjectRecord::decode(record.value()) {
-                each(Loaded { number, last_used: last_used.max(record.created), record, bitmaps });
+                each(Loaded { number, last_used: last_used.max(record.created), record, groups: found });
             }
         }
         Ok(())
@@ -502,7 +523,8 @@ mod tests {
         let mut loaded = Vec::new();
         index.load(|object| loaded.push(object)).unwrap();
         assert_eq!(loaded.iter().map(|object| object.number).collect::<Vec<_>>(), [1, 2]);
-        assert_eq!(loaded[1].bitmaps, [(0, 1), (1, 2)]);
+        let committed = loaded[1].groups.iter().map(|(group, bitmaps)| (*group, bitmaps.committed));
+        assert_eq!(committed.collect::<Vec<_>>(), [(0, 1), (1, 2)]);
         assert_eq!((loaded[0].last_used, loaded[1].last_used), (5, 99));
         assert_eq!(index.group(2, 1).unwrap().get(1), Some(piece));
         assert_eq!(index.group(3, 0).unwrap(), GroupRecord::default());
@@ -543,14 +565,18 @@ mod tests {
                 group.set(bit, piece.map(|(sha256, trust)| PieceRecord { sha256, trust: Trust::of_bits(trust) }));
             }
             let bytes = group.encode();
-            prop_assert_eq!(bitmap_of(&bytes), Some(group.bitmap()));
+            let is_authenticated = |bit: &usize| {
+                group.get(*bit).is_some_and(|piece| piece.trust == Trust::Authenticated)
+            };
+            let authenticated = (0..GROUP_PIECES).filter(is_authenticated).fold(0, |map, bit| map | 1 << bit);
+            prop_assert_eq!(Bitmaps::of(&bytes), Some(Bitmaps { committed: group.bitmap(), authenticated }));
             prop_assert_eq!(GroupRecord::decode(&bytes), Some(group));
         }
 
         #[test]
         fn random_bytes_never_panic(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
             let _ = ObjectRecord::decode(&bytes);
-            let _ = bitmap_of(&bytes);
+            let _ = Bitmaps::of(&bytes);
             let _ = GroupRecord::decode(&bytes);
         }
     }

@@ -4,6 +4,7 @@
 //! its bytes are cleared. Space is released after the file system has it back. When a step fails the rest of the batch waits
 //! and is tried again once the volume works. A volume that is gone is let go without touching it: its index tells the truth.
 
+mod authenticate;
 mod evict;
 mod pins;
 mod remains;
@@ -15,6 +16,8 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
+pub(crate) use authenticate::Authentication;
+pub use authenticate::{Answer, Authenticated, Digests};
 use connected_cache_sendfile::DataFile;
 use pins::PinBoard;
 use redb::Durability;
@@ -67,6 +70,8 @@ pub(crate) enum Message {
     Removed { object: Arc<Object>, bytes: u64 },
     /// A piece is to go: its bytes were found wrong.
     DropPiece { object: Arc<Object>, piece: usize },
+    /// Pieces are to be compared with authenticated hashes.
+    Authenticate(Authentication),
     /// A reservation found the volume full or nearly so.
     Pressure,
     /// Answer with the objects that the index may not name yet.
@@ -250,13 +255,8 @@ impl Keeper {
                 self.lingering.push_back(Lingering::Discarded { object, file, piece });
             }
             Message::Removed { object, bytes } => self.removed(&object, bytes),
-            Message::DropPiece { object, piece } => {
-                if let Some(closed) = object.close_piece(piece) {
-                    self.change(Change::DropPiece { number: object.number(), piece }, 0);
-                    self.after.push(After::Punch { object, pieces: closed.pieces, bytes: closed.bytes });
-                    self.urgent = true;
-                }
-            }
+            Message::DropPiece { object, piece } => self.drop_piece(&object, piece),
+            Message::Authenticate(authentication) => self.authenticate(authentication),
             Message::Pressure => {}
             Message::Unindexed(answer) => drop(answer.send(self.unindexed())),
             Message::Flush(answer) => {
@@ -266,6 +266,15 @@ impl Keeper {
             Message::Stop => return true,
         }
         false
+    }
+
+    fn drop_piece(&mut self, object: &Arc<Object>, piece: usize) {
+        if let Some(closed) = object.close_piece(piece) {
+            self.change(Change::DropPiece { number: object.number(), piece }, 0);
+            let object = Arc::clone(object);
+            self.after.push(After::Punch { object, pieces: closed.pieces, bytes: closed.bytes });
+            self.urgent = true;
+        }
     }
 
     fn set_attributes(&mut self, object: &Arc<Object>, attributes: Vec<u8>) {

@@ -41,6 +41,7 @@ mod volume;
 
 pub use eviction::Order;
 pub use index::{ObjectRecord, PieceRecord, Trust};
+pub use keeper::{Answer, Authenticated, Digests};
 pub use listing::{Cursor, CursorError, Entry, Filter, Matches, Page};
 pub use object::{FillError, Object, PieceFill, ReadError};
 pub use policy::{Evicted, PinnedUntil, Pins, Policy, Watcher};

@@ -59,6 +59,8 @@ pub struct Entry {
     pub stored_bytes: u64,
     /// Pieces that are stored.
     pub stored_pieces: usize,
+    /// Pieces among them that are authenticated.
+    pub authenticated_pieces: usize,
     /// Pieces of the whole content.
     pub pieces: usize,
     /// Seconds since 1970 of its last use.
@@ -179,6 +181,7 @@ fn entry(key: String, object: &Object) -> Entry {
         length: object.length(),
         stored_bytes: object.disk_bytes(),
         stored_pieces: object.committed(),
+        authenticated_pieces: object.authenticated(),
         pieces: object.pieces(),
         last_used: object.last_used(),
         pinned: object.is_pinned(),

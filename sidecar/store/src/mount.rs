@@ -169,7 +169,7 @@ impl Mount {
             let pin = self.policy.pin_of(&record.key, record.class, seconds);
             let object =
                 Object::new(Arc::clone(&volume), found.number, key, record, last_used, pin.is_some());
-            let groups = found.bitmaps.iter().filter(|(group, bitmap)| object.restore(*group, *bitmap));
+            let groups = found.groups.iter().filter(|(group, bitmaps)| object.restore(*group, *bitmaps));
             let groups: Vec<u32> = groups.map(|(group, _)| *group).collect();
             object.count_restored(pin.is_some());
             let object = Arc::new(object);

@@ -16,8 +16,8 @@ use parking_lot::Mutex;
 use rustix::fs::{OFlags, fcntl_getfl};
 use sha2::{Digest as _, Sha256};
 
-use crate::index::{ObjectRecord, PieceRecord};
-use crate::keeper::Message;
+use crate::index::{Bitmaps, ObjectRecord, PieceRecord};
+use crate::keeper::{Answer, Authentication, Digests, Message};
 use crate::volume::Volume;
 use crate::{GROUP_PIECES, PIECE_LENGTH, disk_bytes};
 
@@ -76,6 +76,8 @@ struct Group {
     committed: AtomicU64,
     /// One bit for each piece whose bytes are known to be right: stored by this process, or checked when first read.
     verified: AtomicU64,
+    /// One bit for each piece that is [`Trust::Authenticated`], if it is committed at all.
+    authenticated: AtomicU64,
     /// Uses since the evictor last asked, at most 3.
     uses: AtomicU8,
     /// Its bytes are being given back; no fill may begin.
@@ -88,11 +90,38 @@ struct Inner {
     file: Option<Arc<DataFile>>,
     /// The file was opened while its disk took no writes.
     is_read_only: bool,
-    /// Pieces with a [`PieceFill`].
-    filling: Vec<usize>,
+    /// Pieces that can't be begun.
+    busy: Vec<Busy>,
     removed: bool,
     /// Not to be evicted; the keeper knows until when.
     pinned: bool,
+}
+
+/// Why a piece can't be begun.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Busy {
+    /// It has a [`PieceFill`].
+    Filling(usize),
+    /// It was dropped by itself, and its bytes are being given back.
+    Closing(usize),
+}
+
+impl Busy {
+    const fn piece(self) -> usize {
+        match self {
+            Self::Filling(piece) | Self::Closing(piece) => piece,
+        }
+    }
+}
+
+impl Inner {
+    fn is_busy(&self, piece: usize) -> bool {
+        self.busy.iter().any(|busy| busy.piece() == piece)
+    }
+
+    fn end(&mut self, ended: Busy) {
+        self.busy.retain(|busy| *busy != ended);
+    }
 }
 
 /// One generation of one content.
@@ -134,12 +163,13 @@ impl Object {
     }
 
     /// Takes over what the index says at start.
-    pub(crate) fn restore(&self, group: u32, bitmap: u64) -> bool {
+    pub(crate) fn restore(&self, group: u32, bitmaps: Bitmaps) -> bool {
         let Some(found) = self.groups.get(group as usize) else { return false };
+        found.authenticated.store(bitmaps.authenticated, Ordering::Release);
         let pieces = self.pieces() - group as usize * GROUP_PIECES;
         let valid = if pieces >= GROUP_PIECES { u64::MAX } else { (1 << pieces) - 1 };
-        found.committed.store(bitmap & valid, Ordering::Release);
-        bitmap & valid != 0
+        found.committed.store(bitmaps.committed & valid, Ordering::Release);
+        bitmaps.committed & valid != 0
     }
 
     /// Number that no other object of the volume ever had.
@@ -214,6 +244,15 @@ impl Object {
     #[must_use]
     pub fn committed(&self) -> usize {
         self.groups.iter().map(|group| group.committed.load(Ordering::Acquire).count_ones() as usize).sum()
+    }
+
+    /// Number of committed pieces that are [`Trust::Authenticated`].
+    #[must_use]
+    pub fn authenticated(&self) -> usize {
+        let bits = |group: &Group| {
+            group.committed.load(Ordering::Acquire) & group.authenticated.load(Ordering::Acquire)
+        };
+        self.groups.iter().map(|group| bits(group).count_ones() as usize).sum()
     }
 
     /// Number of committed pieces from `first` to `last`.
@@ -401,7 +440,7 @@ impl Object {
         if self.has(piece) {
             return Err(FillError::Present);
         }
-        if group.closing.load(Ordering::Acquire) || inner.filling.contains(&piece) {
+        if group.closing.load(Ordering::Acquire) || inner.is_busy(piece) {
             return Err(FillError::Busy);
         }
         self.volume.reserve(disk_bytes(length))?;
@@ -418,7 +457,7 @@ impl Object {
             Ok((file, writer))
         }) {
             Ok((file, writer)) => {
-                inner.filling.push(piece);
+                inner.busy.push(Busy::Filling(piece));
                 Ok(PieceFill {
                     object: Arc::clone(self),
                     file,
@@ -472,7 +511,7 @@ impl Object {
     pub(crate) fn close_idle(&self) -> bool {
         let mut inner = self.inner.lock();
         let idle =
-            inner.filling.is_empty() && inner.file.as_mut().is_some_and(|file| Arc::get_mut(file).is_some());
+            inner.busy.is_empty() && inner.file.as_mut().is_some_and(|file| Arc::get_mut(file).is_some());
         if idle {
             inner.file = None;
         }
@@ -512,6 +551,22 @@ impl Object {
     /// Tells the keeper to drop one piece, whose bytes were found wrong.
     pub fn drop_piece(self: &Arc<Self>, piece: usize) {
         self.volume.tell(Message::DropPiece { object: Arc::clone(self), piece });
+    }
+
+    /// Tells the keeper to compare the SHA-256 of each committed piece with the authenticated one: what is the same is
+    /// [`Trust::Authenticated`] from then on, what is not is dropped. No piece is read or hashed for it.
+    pub fn authenticate(self: &Arc<Self>, digests: Digests, answer: Answer) {
+        self.volume.tell(Message::Authenticate(Authentication { object: Arc::clone(self), digests, answer }));
+    }
+
+    /// A committed piece is authenticated now; `false` = it is gone.
+    pub(crate) fn note_authenticated(&self, piece: usize) -> bool {
+        let _inner = self.inner.lock();
+        let Some(group) = self.groups.get(piece / GROUP_PIECES).filter(|_| self.has(piece)) else {
+            return false;
+        };
+        group.authenticated.fetch_or(1 << (piece % GROUP_PIECES), Ordering::AcqRel);
+        true
     }
 
     /// Folder of its volume.

@@ -26,7 +26,7 @@ use rustix::fs::{AtFlags, Mode, OFlags, fstat, fstatvfs, fsync, mkdirat, openat,
 use rustix::io::Errno;
 
 use crate::budget::Budget;
-use crate::index::{self, Change, Index, Indexed, Loaded, ObjectRecord, PieceRecord};
+use crate::index::{self, Change, GroupRecord, Index, Indexed, Loaded, ObjectRecord, PieceRecord};
 use crate::keeper::Message;
 use crate::object::{FillError, Object};
 use crate::tally::Tally;
@@ -348,9 +348,13 @@ impl Volume {
 
     pub(crate) fn piece_record(&self, number: u64, piece: usize) -> io::Result<Option<PieceRecord>> {
         let group = u32::try_from(piece / GROUP_PIECES).unwrap_or(u32::MAX);
+        Ok(self.group(number, group)?.get(piece % GROUP_PIECES))
+    }
+
+    /// What the index says of the pieces of a group.
+    pub(crate) fn group(&self, number: u64, group: u32) -> io::Result<GroupRecord> {
         let found = self.with_index(|index| index.group(number, group));
-        let group = found.inspect_err(|error| self.fail_unless_closed(error))?;
-        Ok(group.get(piece % GROUP_PIECES))
+        found.inspect_err(|error| self.fail_unless_closed(error))
     }
 
     fn with_index<T>(&self, work: impl FnOnce(&Index) -> index::Result<T>) -> io::Result<T> {
@@ -441,9 +445,10 @@ pub(crate) fn seconds_now() -> u64 {
 fn loaded_bytes(object: &Loaded) -> u64 {
     let last = object.record.length.div_ceil(crate::PIECE_LENGTH as u64).saturating_sub(1);
     object
-        .bitmaps
+        .groups
         .iter()
-        .map(|(group, bitmap)| {
+        .map(|(group, bitmaps)| {
+            let bitmap = bitmaps.committed;
             let whole = u64::from(bitmap.count_ones()) * crate::PIECE_LENGTH as u64;
             let (last_group, last_bit) = (last / GROUP_PIECES as u64, last % GROUP_PIECES as u64);
             if u64::from(*group) == last_group && bitmap & 1 << last_bit != 0 {

@@ -26,9 +26,7 @@ impl Keeper {
             Lingering::Pieces { object, pieces, bytes } => match object.punch(&pieces) {
                 Ok(busy) if busy.is_empty() => {
                     self.volume.release(bytes);
-                    if let Some(piece) = pieces.first() {
-                        object.reopen_group(*piece);
-                    }
+                    object.reopen(&pieces);
                     self.remove_if_empty(&object);
                     None
                 }

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use connected_cache_sendfile::data_file::DataFileError;
 use connected_cache_sendfile::{DataFile, PieceWriter};
 
-use super::{FillError, Object, ReadError};
+use super::{Busy, FillError, Object, ReadError};
 use crate::index::{PieceRecord, Trust};
 use crate::keeper::Message;
 use crate::{GROUP_PIECES, disk_bytes};
@@ -78,11 +78,16 @@ impl PieceFill {
             return Err(FillError::Removed);
         }
         self.writer = None;
-        inner.filling.retain(|piece| *piece != self.piece);
+        inner.end(Busy::Filling(self.piece));
         let group = &self.object.groups[self.piece / GROUP_PIECES];
-        group.verified.fetch_or(1 << (self.piece % GROUP_PIECES), Ordering::AcqRel);
+        let bit = 1 << (self.piece % GROUP_PIECES);
+        group.verified.fetch_or(bit, Ordering::AcqRel);
+        match trust {
+            Trust::Authenticated => group.authenticated.fetch_or(bit, Ordering::AcqRel),
+            Trust::Origin | Trust::Vouched => group.authenticated.fetch_and(!bit, Ordering::AcqRel),
+        };
         let is_first = !self.object.has_any();
-        let before = group.committed.fetch_or(1 << (self.piece % GROUP_PIECES), Ordering::AcqRel);
+        let before = group.committed.fetch_or(bit, Ordering::AcqRel);
         self.committed = true;
         let bytes = disk_bytes(self.object.length_of(self.piece));
         self.object.volume.tally().add(self.object.portion(&inner, bytes, is_first));
@@ -106,7 +111,7 @@ impl Drop for PieceFill {
         }
         self.writer = None;
         let mut inner = self.object.inner.lock();
-        inner.filling.retain(|piece| *piece != self.piece);
+        inner.end(Busy::Filling(self.piece));
         drop(inner);
         // The keeper gives the space back, as soon as nobody reads these bytes any more.
         self.object.volume.tell(Message::Discarded {

@@ -9,18 +9,18 @@ use std::sync::atomic::Ordering;
 use connected_cache_sendfile::DataFile;
 use rustix::fs::{FallocateFlags, fallocate};
 
-use super::{Inner, Object};
+use super::{Busy, Inner, Object};
 use crate::keeper::Message;
 use crate::tally::Portion;
 use crate::{GROUP_PIECES, PIECE_LENGTH, disk_bytes};
 
 impl Object {
-    /// Makes a group unreadable and keeps fills out of it. Gives its pieces, or `None` while one is being filled.
+    /// Makes a group unreadable and keeps fills out of it. Gives its pieces, or `None` while one is being filled or given back.
     pub(crate) fn close_group(&self, group: u32) -> Option<Closed> {
         let inner = self.inner.lock();
         let found = self.groups.get(group as usize)?;
-        let filling = inner.filling.iter().any(|piece| piece / GROUP_PIECES == group as usize);
-        if inner.removed || filling || found.closing.swap(true, Ordering::AcqRel) {
+        let busy = inner.busy.iter().any(|busy| busy.piece() / GROUP_PIECES == group as usize);
+        if inner.removed || busy || found.closing.swap(true, Ordering::AcqRel) {
             return None;
         }
         let bitmap = found.committed.swap(0, Ordering::AcqRel);
@@ -28,21 +28,19 @@ impl Object {
         let bytes = self.group_disk_bytes(group as usize, bitmap);
         let is_empty = !self.has_any();
         self.volume.tally().take(self.portion(&inner, bytes, bitmap != 0 && is_empty));
-        Some(Closed { pieces, bytes, object_is_empty: is_empty && inner.filling.is_empty() })
+        Some(Closed { pieces, bytes, object_is_empty: is_empty && inner.busy.is_empty() })
     }
 
-    /// Makes one piece unreadable, as [`Self::close_group`] does for a group.
+    /// Makes one piece unreadable and keeps fills out of it, whatever happens to its neighbours meanwhile: nobody is to read it
+    /// any more. `None` = it is not committed.
     pub(crate) fn close_piece(&self, piece: usize) -> Option<Closed> {
-        let inner = self.inner.lock();
+        let mut inner = self.inner.lock();
         let group = self.groups.get(piece / GROUP_PIECES)?;
         let bit = 1 << (piece % GROUP_PIECES);
-        if inner.filling.iter().any(|other| other / GROUP_PIECES == piece / GROUP_PIECES)
-            || group.committed.load(Ordering::Acquire) & bit == 0
-            || group.closing.swap(true, Ordering::AcqRel)
-        {
+        if group.committed.fetch_and(!bit, Ordering::AcqRel) & bit == 0 {
             return None;
         }
-        group.committed.fetch_and(!bit, Ordering::AcqRel);
+        inner.busy.push(Busy::Closing(piece));
         let bytes = disk_bytes(self.length_of(piece));
         self.volume.tally().take(self.portion(&inner, bytes, !self.has_any()));
         Some(Closed { pieces: vec![piece], bytes, object_is_empty: false })
@@ -74,7 +72,7 @@ impl Object {
     /// belong to a later fill.
     pub(crate) fn discard(&self, file: &DataFile, piece: usize) -> io::Result<bool> {
         let inner = self.inner.lock();
-        if inner.filling.contains(&piece) || self.has(piece) {
+        if inner.is_busy(piece) || self.has(piece) {
             return Ok(true);
         }
         if file.clear(piece).is_err() {
@@ -99,10 +97,7 @@ impl Object {
             // What a removal has not finished is the keeper's: the index may still name it.
             let closing = |piece: usize| self.groups[piece / GROUP_PIECES].closing.load(Ordering::Acquire);
             let is_free = |piece: &usize| {
-                !self.has(*piece)
-                    && !closing(*piece)
-                    && !inner.filling.contains(piece)
-                    && data.clear(*piece).is_ok()
+                !self.has(*piece) && !closing(*piece) && !inner.is_busy(*piece) && data.clear(*piece).is_ok()
             };
             let free: Vec<usize> = (0..self.pieces()).filter(is_free).collect();
             for run in free.chunk_by(|piece, next| piece + 1 == *next) {
@@ -116,10 +111,16 @@ impl Object {
         Ok(has_leftovers)
     }
 
-    /// Fills may begin again in the group of a piece.
-    pub(crate) fn reopen_group(&self, piece: usize) {
-        if let Some(group) = self.groups.get(piece / GROUP_PIECES) {
-            group.closing.store(false, Ordering::Release);
+    /// Fills may begin again where these pieces were.
+    pub(crate) fn reopen(&self, pieces: &[usize]) {
+        let mut inner = self.inner.lock();
+        for piece in pieces {
+            let closing = Busy::Closing(*piece);
+            if inner.busy.contains(&closing) {
+                inner.end(closing);
+            } else if let Some(group) = self.groups.get(piece / GROUP_PIECES) {
+                group.closing.store(false, Ordering::Release);
+            }
         }
     }
 
@@ -134,6 +135,7 @@ impl Object {
     /// Whether bytes of closed pieces still wait to be given back.
     pub(crate) fn is_closing(&self) -> bool {
         self.groups.iter().any(|group| group.closing.load(Ordering::Acquire))
+            || self.inner.lock().busy.iter().any(|busy| matches!(busy, Busy::Closing(_)))
     }
 
     /// Makes the whole object unreadable for good. Gives the bytes of its committed pieces.
@@ -181,7 +183,7 @@ impl Object {
     /// Whether nothing is committed and nothing is being filled; such an object may go.
     pub(crate) fn is_idle_and_empty(&self) -> bool {
         let inner = self.inner.lock();
-        inner.filling.is_empty()
+        inner.busy.is_empty()
             && self.committed() == 0
             && self.groups.iter().all(|group| !group.closing.load(Ordering::Acquire))
     }

@@ -59,6 +59,7 @@ fn an_entry_says_what_is_stored_of_an_object() {
         length: 3 * MIB + 1,
         stored_bytes: MIB + 4096,
         stored_pieces: 2,
+        authenticated_pieces: 0,
         pieces: 4,
         last_used: 4_000_000_000,
         pinned: false,
