@@ -148,13 +148,16 @@ pub async fn reconcile(cache: Arc<ConnectedCache>, context: Arc<Context>) -> Res
         return Err(ReconcileError::Apply { count, first });
     }
     context.attempts.forget(&cache);
-    Ok(next_look(verdict.is_ok(), &next))
+    Ok(next_look(verdict.as_ref().err(), &next))
 }
 
-/// A rejected spec waits for its edit; what is under way is looked at soon; the rest is looked at now and then.
-fn next_look(is_valid: bool, status: &ConnectedCacheStatus) -> Action {
-    if !is_valid {
-        return Action::await_change();
+/// A rejected spec waits for its edit; what is under way, or waits for an object that is not watched, is looked at soon; the
+/// rest is looked at now and then.
+fn next_look(invalid: Option<&validate::InvalidCache>, status: &ConnectedCacheStatus) -> Action {
+    match invalid {
+        Some(invalid) if invalid.is_waiting() => return Action::requeue(retry::with_jitter(RECHECK)),
+        Some(_) => return Action::await_change(),
+        None => {}
     }
     let is_ready = status
         .conditions

@@ -3,14 +3,21 @@
 
 mod common;
 
-use common::{built, plain, validated};
-use connected_cache_config::{ByteSize, Config, ContentClass, KEYS, LogLevel};
+use common::{CA, built, default_image, plain, validated, with_control_plane_ca};
+use connected_cache_config::{ByteSize, Config, ContentClass, ControlPlaneMode, KEYS, LogLevel};
+use connected_cache_operator::controller::{build::build, validate::validate};
 use serde_json::json;
 
+/// The text for a spec, beside a ConfigMap `lab-ca` that it may name.
+fn text(spec: &serde_json::Value) -> String {
+    let observed = with_control_plane_ca(spec, &json!({"ca.crt": CA}));
+    let valid = validate(&observed, &default_image()).expect("a valid spec");
+    build(&valid).config_map.data.expect("data")["config.yaml"].clone()
+}
+
 fn rendered(spec: &serde_json::Value) -> Config {
-    let config_map = built(spec).config_map;
-    let text = &config_map.data.expect("data")["config.yaml"];
-    Config::from_yaml(text).unwrap_or_else(|error| panic!("the sidecar refuses\n{text}\n{error}"))
+    let text = text(spec);
+    Config::from_yaml(&text).unwrap_or_else(|error| panic!("the sidecar refuses\n{text}\n{error}"))
 }
 
 /// Every field that reaches the sidecar, with another value than its default.
@@ -26,6 +33,11 @@ fn every_block() -> serde_json::Value {
             "resolve": [{"host": "dl.example.edu", "address": "[2001:db8::1]:8080"}],
             "timeouts": {"connectSeconds": 1, "firstByteSeconds": 2, "idleSeconds": 4},
         },
+        "controlPlane": {
+            "mode": "Custom",
+            "geoUrl": "https://geo.example.edu/geo",
+            "caConfigMap": {"name": "lab-ca"},
+        },
         "rollout": {"drainSeconds": 42},
         "log": {"level": "Debug"},
         "expose": {"ipFamilyPolicy": "PreferDualStack"},
@@ -40,7 +52,7 @@ fn an_empty_spec_renders_the_defaults_and_nothing_else() {
     expected.storage.volumes[0].limit = ByteSize::from_gibibytes(90);
     expected.shutdown.drain_seconds = 15;
     assert_eq!(config, expected);
-    let text = built(&json!({})).config_map.data.expect("data")["config.yaml"].clone();
+    let text = text(&json!({}));
     assert!(!text.contains("listen") && !text.contains("swarm"), "defaults were written out:\n{text}");
 }
 
@@ -64,14 +76,20 @@ fn every_block_of_the_spec_reaches_the_sidecar() {
     assert_eq!(config.upstream.resolve["dl.example.edu"].to_string(), "[2001:db8::1]:8080");
     let timeouts = &config.upstream.timeouts;
     assert_eq!((timeouts.connect_seconds, timeouts.first_byte_seconds, timeouts.idle_seconds), (1, 2, 4));
+    let control_plane = &config.control_plane;
+    assert_eq!(control_plane.mode, ControlPlaneMode::Custom);
+    assert_eq!(control_plane.geo_url.as_ref().map(AsRef::as_ref), Some("https://geo.example.edu/geo"));
+    assert_eq!(
+        control_plane.ca_file.as_ref().and_then(|path| path.to_str()),
+        Some("/etc/connected-cache-control-plane/ca.crt")
+    );
     assert_eq!(config.shutdown.drain_seconds, 42);
     assert_eq!(config.log.level, LogLevel::Debug);
 }
 
 #[test]
 fn the_reference_of_the_configuration_lists_the_keys_that_are_rendered() {
-    let text = built(&every_block()).config_map.data.expect("data")["config.yaml"].clone();
-    let document: serde_json::Value = serde_saphyr::from_str(&text).expect("YAML");
+    let document: serde_json::Value = serde_saphyr::from_str(&text(&every_block())).expect("YAML");
     let is_rendered = |path: &str| document.pointer(&format!("/{}", path.replace('.', "/"))).is_some();
     let page = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/configuration.md"))
         .expect("docs/configuration.md");
@@ -128,6 +146,15 @@ fn a_changed_configuration_changes_the_hash_on_the_pods() {
     assert!(hash(json!({})).is_string());
     assert_eq!(hash(json!({})), hash(json!({"replicas": 5})));
     assert_ne!(hash(json!({})), hash(json!({"log": {"level": "Debug"}})));
+}
+
+#[test]
+fn the_public_control_plane_is_asked_only_where_the_spec_says_so() {
+    assert_eq!(rendered(&json!({})).control_plane, Config::default().control_plane);
+    assert_eq!(Config::default().control_plane.mode, ControlPlaneMode::None);
+    let control_plane = rendered(&json!({"controlPlane": {"mode": "Microsoft"}})).control_plane;
+    assert_eq!(control_plane.mode, ControlPlaneMode::Microsoft);
+    assert_eq!((control_plane.geo_url, control_plane.ca_file), (None, None));
 }
 
 #[test]

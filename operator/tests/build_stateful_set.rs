@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{built, default_image, observed, plain};
+use common::{CA, built, default_image, observed, plain, with_control_plane_ca};
 use connected_cache_operator::controller::{build::build, validate::validate};
 use serde_json::{Value, json};
 
@@ -141,4 +141,46 @@ fn existing_claims_stay_as_they_are_and_the_difference_is_told() {
     assert_eq!(after["spec"]["replicas"], 3, "the rest of the spec is applied");
     let config = &children.config_map.data.expect("data")["config.yaml"];
     assert!(config.contains("limit: 90Gi") && !config.contains("/cache/more"), "{config}");
+}
+
+fn lab(ca: &str) -> Value {
+    let spec = json!({"controlPlane": {
+        "mode": "Custom", "geoUrl": "https://geo.example.edu/geo", "caConfigMap": {"name": "lab-ca", "key": "lab.pem"},
+    }});
+    let observed = with_control_plane_ca(&spec, &json!({"lab.pem": ca}));
+    plain(&build(&validate(&observed, &default_image()).expect("a valid spec")).stateful_set)
+}
+
+#[test]
+fn the_authorities_of_the_control_plane_are_mounted_where_the_configuration_says() {
+    let pod = lab(CA)["spec"]["template"]["spec"].clone();
+    let volume = &pod["volumes"][1];
+    assert_eq!(volume["configMap"]["name"], "lab-ca");
+    assert_eq!(volume["configMap"]["items"], json!([{"key": "lab.pem", "path": "ca.crt"}]));
+    assert_eq!(volume["configMap"]["optional"], false);
+    let mount = &pod["containers"][0]["volumeMounts"][1];
+    assert_eq!(mount["name"], volume["name"]);
+    assert_eq!(mount["mountPath"], "/etc/connected-cache-control-plane");
+    assert_eq!(mount["readOnly"], true);
+    // Files that are mounted one by one never follow a change.
+    assert!(mount["subPath"].is_null(), "{mount}");
+    assert!(volume["name"].as_str().is_some_and(|name| name.len() <= 63), "{volume}");
+}
+
+#[test]
+fn without_authorities_of_its_own_a_pod_has_no_volume_for_them() {
+    for spec in [json!({}), json!({"controlPlane": {"mode": "Microsoft"}})] {
+        assert_eq!(pod(&spec)["volumes"].as_array().map(Vec::len), Some(1), "{spec}");
+    }
+}
+
+#[test]
+fn other_authorities_replace_no_pod_and_another_address_does() {
+    let other = CA.replace("MIIB", "MIIC");
+    assert_eq!(lab(CA), lab(&other));
+    let template = |mode: Value| stateful_set(&json!({"controlPlane": mode}))["spec"]["template"].clone();
+    let custom = |url: &str| json!({"mode": "Custom", "geoUrl": url});
+    let (a, b) = (custom("https://a.example.edu/geo"), custom("https://b.example.edu/geo"));
+    assert_ne!(template(a.clone()), template(b));
+    assert_ne!(template(a), template(json!({"mode": "Microsoft"})));
 }

@@ -4,7 +4,7 @@ mod common;
 
 use std::sync::Arc;
 
-use common::{UID, api_server::ApiServer, cache, default_image};
+use common::{CA, UID, api_server::ApiServer, cache, default_image, with_control_plane_ca};
 use connected_cache_operator::{Metrics, controller};
 use controller::{Context, ReconcileError, reconcile};
 use kube::{Client, runtime::controller::Action};
@@ -191,6 +191,48 @@ async fn a_rejected_spec_leaves_the_children_alone_and_waits_for_its_edit() {
     assert!(accepted["message"].as_str().is_some_and(|text| text.contains("upstream.resolve[0].address")));
     operator.pass().await.expect("a second pass");
     assert_eq!(operator.server.take_writes(), Vec::<String>::new(), "the same rejection was told twice");
+}
+
+#[tokio::test]
+async fn authorities_that_are_not_there_are_waited_for_and_no_pod_is_touched_meanwhile() {
+    const AUTHORITIES: &str = "/api/v1/namespaces/caching/configmaps/lab-ca";
+    let spec = json!({"controlPlane": {
+        "mode": "Custom", "geoUrl": "https://geo.example.edu/geo", "caConfigMap": {"name": "lab-ca"},
+    }});
+    let operator = Operator::with(&json!({}));
+    operator.pass().await.expect("a pass");
+    operator.server.take_calls();
+    operator.server.edit(CACHE, |cache| cache["spec"] = spec.clone());
+    let data = |data: Value| with_control_plane_ca(&spec, &data).control_plane_ca;
+    for (authorities, words) in [
+        (None, "there is no ConfigMap lab-ca in the namespace caching"),
+        (data(json!({"another.crt": CA})), "the ConfigMap lab-ca has no key ca.crt"),
+        (data(json!({"ca.crt": "not yet"})), "is no certificate in PEM"),
+    ] {
+        if let Some(authorities) = authorities {
+            operator.server.put(AUTHORITIES, &authorities);
+        }
+        let action = operator.pass().await.expect("waiting is no failure");
+        assert_ne!(action, Action::await_change(), "nobody would look again");
+        let accepted = operator.condition("Accepted");
+        assert_eq!((&accepted["status"], &accepted["reason"]), (&json!("False"), &json!("ReferenceMissing")));
+        let message = accepted["message"].as_str().expect("a message");
+        assert!(message.contains(words) && message.contains("make the named object"), "{message}");
+        let writes = operator.server.take_writes();
+        let [status, event] = &writes[..] else { panic!("{words}: {writes:?}") };
+        assert_eq!(*status, format!("PATCH {CACHE}/status"), "{words}");
+        // Events of one reason are counted in one object.
+        assert!(event.contains(EVENTS), "{words}: {event}");
+    }
+    operator.server.put(AUTHORITIES, &data(json!({"ca.crt": CA})));
+    operator.pass().await.expect("a pass");
+    assert_eq!(operator.condition("Accepted")["status"], "True");
+    let writes = operator.server.take_writes();
+    for path in [CONFIG_MAP, STATEFUL_SET] {
+        assert!(writes.contains(&format!("PATCH {path}")), "{path} is not in {writes:?}");
+    }
+    // The ConfigMap is somebody else's: it is read and never written.
+    assert!(!writes.iter().any(|write| write.contains(AUTHORITIES)), "{writes:?}");
 }
 
 #[tokio::test]

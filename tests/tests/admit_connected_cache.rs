@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use connected_cache_api::ConnectedCache;
+use connected_cache_api::spec::ControlPlaneMode;
 use connected_cache_cluster::ApiServer;
 use connected_cache_tests::kubernetes::{PATIENCE, apply, define_connected_cache};
 use kube::Client;
@@ -65,6 +66,8 @@ async fn an_empty_spec_is_stored_with_its_defaults(client: &Client) -> Result<()
         .map(|volume| (volume.name.as_str(), volume.size.as_str()))
         .collect();
     ensure!(volumes == BTreeMap::from([("data", "100Gi")]), "volumes: {volumes:?}");
+    let mode = stored.spec.control_plane.mode;
+    ensure!(mode == ControlPlaneMode::None, "nobody chose the control plane {mode:?}");
     Ok(())
 }
 
@@ -75,6 +78,8 @@ async fn good_specs_are_taken(client: &Client) -> Result<()> {
         json!({"content": {"extraOrigins": [{"host": "*.example.edu"}], "denyOrigins": ["ads.example.com"]}}),
         json!({"upstream": {"resolve": [{"host": "dl.delivery.mp.microsoft.com", "address": "10.0.0.1:80"}]}}),
         json!({"expose": {"type": "ClusterIP", "hostnames": ["cache.example.edu"]}}),
+        json!({"controlPlane": {"mode": "Microsoft"}}),
+        json!({"controlPlane": {"mode": "Custom", "geoUrl": "https://geo.example.edu:8443/geo", "caConfigMap": {"name": "lab-ca"}}}),
     ];
     for (index, spec) in specs.iter().enumerate() {
         apply(client, object(&format!("good-{index}"), spec))
@@ -94,6 +99,17 @@ async fn bad_specs_are_refused_with_words_that_help(client: &Client) -> Result<(
         (json!({"content": {"extraOrigins": [{"host": "https://example.edu"}]}}), "without scheme"),
         (json!({"expose": {"type": "Gateway"}}), "LoadBalancer"),
         (json!({"expose": {"type": "ClusterIP", "loadBalancerClass": "x"}}), "remove it or change the type"),
+        (json!({"controlPlane": {"mode": "Private"}}), "Microsoft"),
+        (json!({"controlPlane": {"mode": "Custom"}}), "geoUrl is required"),
+        (
+            json!({"controlPlane": {"mode": "Custom", "geoUrl": "http://geo.example.edu/geo"}}),
+            "https URL without query",
+        ),
+        (json!({"controlPlane": {"geoUrl": "https://geo.example.edu/geo"}}), "set the mode to Custom"),
+        (
+            json!({"controlPlane": {"mode": "Microsoft", "caConfigMap": {"name": "lab-ca"}}}),
+            "set the mode to Custom",
+        ),
     ];
     for (spec, words) in cases {
         let message = refusal(client, "bad", &spec).await?;
@@ -152,7 +168,7 @@ async fn explain_names_every_block(server: &ApiServer) -> Result<()> {
         }
     });
     let text = published.await.context("kubectl explain never knew the kind")??;
-    for field in ["replicas", "storage", "content", "upstream", "expose", "rollout"] {
+    for field in ["replicas", "storage", "content", "upstream", "controlPlane", "expose", "rollout"] {
         ensure!(text.contains(&format!("  {field}\t<")), "kubectl explain does not show {field}: {text}");
     }
     Ok(())

@@ -104,9 +104,55 @@ async fn children_are_made_owned_repaired_and_left_alone_at_rest() -> Result<()>
     })
     .await?;
 
+    // Step 5: authorities of a control plane are waited for, and mounted once they are there.
+    authorities_are_waited_for_and_mounted(&client).await?;
+
     drop(stop);
     operator.await?;
     Ok(())
+}
+
+async fn authorities_are_waited_for_and_mounted(client: &Client) -> Result<()> {
+    let control_plane = json!({
+        "mode": "Custom", "geoUrl": "https://geo.example.edu/geo", "caConfigMap": {"name": "lab-ca"},
+    });
+    let cache = json!({
+        "apiVersion": "connectedcache.dev/v1alpha1", "kind": "ConnectedCache",
+        "metadata": {"name": "lab", "namespace": NAMESPACE}, "spec": {"controlPlane": control_plane},
+    });
+    apply(client, cache).await?;
+    let caches = api::<ConnectedCache>(client);
+    wait_for(caches.clone(), "lab", "waiting for its authorities", |cache: Option<&ConnectedCache>| {
+        accepted_reason(cache) == Some("ReferenceMissing")
+    })
+    .await?;
+    let set = api::<StatefulSet>(client).get_opt("lab").await?;
+    ensure!(set.is_none(), "pods were made that can't start");
+
+    let text = "-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n";
+    let authorities = json!({
+        "apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "lab-ca", "namespace": NAMESPACE},
+        "data": {"ca.crt": text},
+    });
+    apply(client, authorities).await?;
+    // The operator looks again by itself; an edit makes it look now.
+    let touch = json!({"metadata": {"annotations": {"example.edu/note": "made"}}});
+    caches.patch("lab", &PatchParams::default(), &Patch::Merge(&touch)).await?;
+    wait_for(caches, "lab", "accepted", |cache: Option<&ConnectedCache>| {
+        accepted_reason(cache) == Some("Valid")
+    })
+    .await?;
+    let pod = api::<StatefulSet>(client).get("lab").await?.spec.and_then(|spec| spec.template.spec);
+    let volumes = pod.and_then(|pod| pod.volumes).unwrap_or_default();
+    let mounted =
+        volumes.iter().filter_map(|volume| volume.config_map.as_ref()).find(|map| map.name == "lab-ca");
+    ensure!(mounted.is_some_and(|map| map.optional == Some(false)), "the pods mount {volumes:?}");
+    Ok(())
+}
+
+fn accepted_reason(cache: Option<&ConnectedCache>) -> Option<&str> {
+    let conditions = &cache?.status.as_ref()?.conditions;
+    conditions.iter().find(|condition| condition.type_ == "Accepted").map(|found| found.reason.as_str())
 }
 
 /// The child, after checking who owns it.

@@ -119,6 +119,8 @@ reasons! {
     Valid => "nothing to do",
     /// The spec contradicts itself or the cluster in a way that the schema cannot see.
     InvalidSpec => "change the named field; the cache keeps its previous state until then",
+    /// An object that the spec names is not there, or lacks what is read from it.
+    ReferenceMissing => "make the named object; the cache keeps its previous state until then and looks again within a minute",
     /// `spec.storage.volumes` differs from the claims that exist, which Kubernetes does not let anyone change in place.
     VolumesChanged => "the pods keep the volumes they have; to get other ones, delete the cache and create it anew. Everything else in the spec is applied",
     /// An object of the name that a child needs exists and belongs to somebody else.

@@ -4,7 +4,8 @@ use kube::{CustomResource, KubeSchema};
 use serde::{Deserialize, Serialize};
 
 use crate::spec::{
-    ContentSpec, ExposeSpec, ImageSpec, LogSpec, ResourcesSpec, RolloutSpec, StorageSpec, UpstreamSpec,
+    ContentSpec, ControlPlaneSpec, ExposeSpec, ImageSpec, LogSpec, ResourcesSpec, RolloutSpec, StorageSpec,
+    UpstreamSpec,
 };
 use crate::status::ConnectedCacheStatus;
 
@@ -89,6 +90,10 @@ pub struct ConnectedCacheSpec {
     #[serde(default)]
     pub upstream: UpstreamSpec,
 
+    /// Whose Delivery Optimization services are asked for the piece hashes of content. Default: nobody's, and nothing is sent.
+    #[serde(default)]
+    pub control_plane: ControlPlaneSpec,
+
     /// How clients reach the cache. Default: a Service of type LoadBalancer on port 80.
     #[serde(default)]
     pub expose: ExposeSpec,
@@ -114,6 +119,7 @@ impl Default for ConnectedCacheSpec {
             storage: StorageSpec::default(),
             content: ContentSpec::default(),
             upstream: UpstreamSpec::default(),
+            control_plane: ControlPlaneSpec::default(),
             expose: ExposeSpec::default(),
             resources: ResourcesSpec::default(),
             rollout: RolloutSpec::default(),

@@ -1,6 +1,7 @@
 //! The blocks of a ConnectedCache's spec, one file each. A default stands beside its field with its reason.
 
 mod content;
+mod control_plane;
 mod expose;
 mod image;
 mod log;
@@ -10,6 +11,7 @@ mod storage;
 mod upstream;
 
 pub use content::{ContentClass, ContentSpec, ExtraOrigin};
+pub use control_plane::{CaConfigMap, ControlPlaneMode, ControlPlaneSpec};
 pub use expose::{ExposeSpec, ExposeType, ExternalTrafficPolicy, IpFamilyPolicy};
 pub use image::{ImageSpec, PullPolicy};
 pub use log::{LogLevel, LogSpec};

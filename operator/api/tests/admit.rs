@@ -217,3 +217,86 @@ fn rejects_a_tag_inside_the_repository() {
     }
     rejects(&json!({"image": {"repository": "registry.example.edu/x:1.0"}}), "the tag goes to image.tag");
 }
+
+fn control_plane(block: &Value) -> Value {
+    json!({"controlPlane": block})
+}
+
+#[test]
+fn accepts_each_mode_of_the_control_plane() {
+    for block in [
+        json!({}),
+        json!({"mode": "None"}),
+        json!({"mode": "Microsoft"}),
+        json!({"mode": "Custom", "geoUrl": "https://geo.example.edu/geo"}),
+        json!({"mode": "Custom", "geoUrl": "https://geo.example.edu:8443"}),
+        json!({"mode": "Custom", "geoUrl": "https://[2001:db8::1]:443/geo", "caConfigMap": {"name": "lab-ca"}}),
+        json!({"mode": "Custom", "geoUrl": "https://192.0.2.1/geo", "caConfigMap": {"name": "kube-root-ca.crt", "key": "x_1"}}),
+    ] {
+        accepts(&control_plane(&block));
+    }
+    accepts_change(&control_plane(&json!({"mode": "Microsoft"})), &json!({}));
+}
+
+#[test]
+fn the_key_of_the_authorities_has_a_default() {
+    let spec = control_plane(
+        &json!({"mode": "Custom", "geoUrl": "https://geo.example.edu/geo", "caConfigMap": {"name": "lab-ca"}}),
+    );
+    let named = cache(&spec).spec.control_plane.ca_config_map.expect("a ConfigMap is named");
+    assert_eq!((named.name.as_str(), named.key.as_str()), ("lab-ca", "ca.crt"));
+}
+
+#[test]
+fn rejects_a_custom_control_plane_without_its_address() {
+    rejects(&control_plane(&json!({"mode": "Custom"})), "controlPlane.geoUrl is required");
+    rejects(
+        &control_plane(&json!({"mode": "Custom", "caConfigMap": {"name": "lab-ca"}})),
+        "controlPlane.geoUrl is required",
+    );
+}
+
+#[test]
+fn rejects_what_only_a_custom_control_plane_has() {
+    for mode in ["None", "Microsoft"] {
+        rejects(
+            &control_plane(&json!({"mode": mode, "geoUrl": "https://geo.example.edu/geo"})),
+            "controlPlane.geoUrl only has a meaning",
+        );
+        rejects(
+            &control_plane(&json!({"mode": mode, "caConfigMap": {"name": "lab-ca"}})),
+            "controlPlane.caConfigMap only has a meaning",
+        );
+    }
+}
+
+#[test]
+fn rejects_addresses_of_a_control_plane_that_prove_nothing_or_hold_more_than_an_address() {
+    for url in [
+        "http://geo.example.edu/geo",
+        "geo.example.edu/geo",
+        "https://",
+        "https:///geo",
+        "https://geo.example.edu/geo?profile=1",
+        "https://geo.example.edu/geo#x",
+        "https://user:secret@geo.example.edu/geo",
+        "https://geo.example.edu:port/geo",
+    ] {
+        rejects(&control_plane(&json!({"mode": "Custom", "geoUrl": url})), "give an https URL without query");
+    }
+}
+
+#[test]
+fn rejects_names_and_keys_that_config_maps_cannot_have() {
+    let block = |named: Value| {
+        control_plane(
+            &json!({"mode": "Custom", "geoUrl": "https://geo.example.edu/geo", "caConfigMap": named}),
+        )
+    };
+    for name in ["Lab", "lab_ca", "-lab", "lab/ca"] {
+        rejects(&block(json!({"name": name})), "give the name of a ConfigMap");
+    }
+    for key in ["..", "a/b", "a b"] {
+        rejects(&block(json!({"name": "lab-ca", "key": key})), "give a key of the ConfigMap");
+    }
+}

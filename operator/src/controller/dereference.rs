@@ -26,6 +26,8 @@ pub struct Observed {
     pub pods_service: Option<Service>,
     /// The pods' owner.
     pub stateful_set: Option<StatefulSet>,
+    /// What `spec.controlPlane.caConfigMap` names; `None` also when it names nothing.
+    pub control_plane_ca: Option<ConfigMap>,
 }
 
 /// Why reading failed.
@@ -51,7 +53,7 @@ pub enum DereferenceError {
 pub async fn dereference(
     client: &Client,
     cache: &ConnectedCache,
-) -> Result<Option<Observed>, DereferenceError> {
+) -> Result<Option<Box<Observed>>, DereferenceError> {
     let name = cache.name_any();
     let namespace = cache.namespace().ok_or_else(|| DereferenceError::NoNamespace(name.clone()))?;
     let caches: Api<ConnectedCache> = Api::namespaced(client.clone(), &namespace);
@@ -62,14 +64,20 @@ pub async fn dereference(
     let services: Api<Service> = Api::namespaced(client.clone(), &namespace);
     let config_maps: Api<ConfigMap> = Api::namespaced(client.clone(), &namespace);
     let stateful_sets: Api<StatefulSet> = Api::namespaced(client.clone(), &namespace);
-    Ok(Some(Observed {
+    let control_plane_ca = match &cache.spec.control_plane.ca_config_map {
+        Some(named) => read(&config_maps, "ConfigMap", &named.name).await?,
+        None => None,
+    };
+    // On the heap: it lives through all phases of a pass.
+    Ok(Some(Box::new(Observed {
         config_map: read(&config_maps, "ConfigMap", &names::config_map(&name)).await?,
         pods_service: read(&services, "Service", &names::pods_service(&name)).await?,
         service: read(&services, "Service", &names::service(&name)).await?,
         stateful_set: read(&stateful_sets, "StatefulSet", &names::stateful_set(&name)).await?,
+        control_plane_ca,
         cache,
         namespace,
-    }))
+    })))
 }
 
 async fn read<Kind>(api: &Api<Kind>, kind: &'static str, name: &str) -> Result<Option<Kind>, DereferenceError>

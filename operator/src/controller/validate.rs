@@ -2,18 +2,19 @@
 //! and every finding is reported at once; after this phase nothing can be wrong with the input.
 
 mod claims;
+mod control_plane_ca;
 mod sidecar_config;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::{Resource, ResourceExt};
 
 use connected_cache_api::{
-    annotations,
-    spec::{ExposeSpec, ResourcesSpec},
+    Reason, annotations,
+    spec::{CaConfigMap, ExposeSpec, ResourcesSpec},
 };
 use connected_cache_config::{ByteSize, Config};
 
-pub use sidecar_config::MOUNT_ROOT;
+pub use sidecar_config::{CONTROL_PLANE_CA_FILE, CONTROL_PLANE_CA_FOLDER, MOUNT_ROOT};
 
 use super::dereference::Observed;
 use crate::image::ImageReference;
@@ -39,6 +40,8 @@ pub struct ValidatedCache {
     pub pending_volume_change: Option<String>,
     /// Configuration of the pods, which the sidecar's own rules accept.
     pub config: Config,
+    /// The ConfigMap, which exists, with the authorities of the control plane.
+    pub control_plane_ca: Option<CaConfigMap>,
     /// The clients' Service.
     pub expose: ExposeSpec,
     /// CPU and memory of each pod.
@@ -56,12 +59,28 @@ pub struct ValidVolume {
     pub storage_class_name: Option<String>,
 }
 
-/// What is wrong with a spec; the cache keeps its previous state until the spec is edited.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{}", problems.join("; "))]
+/// What is wrong with a spec; the cache keeps its previous state until that is put right.
+#[derive(Clone, Debug, Default, PartialEq, Eq, thiserror::Error)]
+#[error("{}", problems.iter().chain(missing).cloned().collect::<Vec<_>>().join("; "))]
 pub struct InvalidCache {
-    /// One sentence for each finding, naming the field.
+    /// One sentence for each finding, naming the field: only an edit of the spec helps.
     pub problems: Vec<String>,
+    /// One sentence for each object that the spec names and that can't be used as it is: it may come without an edit.
+    pub missing: Vec<String>,
+}
+
+impl InvalidCache {
+    /// The reason of conditions: that of what has to be done first.
+    #[must_use]
+    pub fn reason(&self) -> Reason {
+        if self.problems.is_empty() { Reason::ReferenceMissing } else { Reason::InvalidSpec }
+    }
+
+    /// Whether it may be put right by something that the operator does not watch.
+    #[must_use]
+    pub fn is_waiting(&self) -> bool {
+        !self.missing.is_empty()
+    }
 }
 
 /// Whether the operator was asked to leave the cache alone.
@@ -79,11 +98,12 @@ pub fn validate(observed: &Observed, default_image: &ImageReference) -> Result<V
     let pending_volume_change = existing.as_ref().and_then(|existing| claims::difference(existing, &wanted));
     let volumes = existing.unwrap_or(wanted);
     let config = sidecar_config::render(spec, &volumes, &mut problems);
+    let missing: Vec<String> = control_plane_ca::problem(observed).into_iter().collect();
     let owner = observed.cache.controller_owner_ref(&());
     if owner.is_none() {
         problems.push("metadata.uid: the object has none; create it through the API server".to_owned());
     }
-    match (owner, problems.is_empty()) {
+    match (owner, problems.is_empty() && missing.is_empty()) {
         (Some(owner), true) => Ok(ValidatedCache {
             name: observed.cache.name_any(),
             namespace: observed.namespace.clone(),
@@ -94,10 +114,11 @@ pub fn validate(observed: &Observed, default_image: &ImageReference) -> Result<V
             volumes,
             pending_volume_change,
             config,
+            control_plane_ca: spec.control_plane.ca_config_map.clone(),
             expose: spec.expose.clone(),
             resources: spec.resources.clone(),
         }),
-        _ => Err(InvalidCache { problems }),
+        _ => Err(InvalidCache { problems, missing }),
     }
 }
 

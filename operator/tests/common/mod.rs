@@ -42,7 +42,17 @@ pub fn observed(spec: &Value) -> Observed {
         service: None,
         pods_service: None,
         stateful_set: None,
+        control_plane_ca: None,
     }
+}
+
+/// What the ConfigMap of [`with_control_plane_ca`] holds: validation looks at its form, not at what it certifies.
+pub const CA: &str = "-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n";
+
+/// The cache alone, beside a ConfigMap `lab-ca` with these keys.
+pub fn with_control_plane_ca(spec: &Value, data: &Value) -> Observed {
+    let config_map = json!({"metadata": {"name": "lab-ca", "namespace": "caching"}, "data": data});
+    Observed { control_plane_ca: serde_json::from_value(config_map).expect("a ConfigMap"), ..observed(spec) }
 }
 
 /// What validation makes of a spec.

@@ -8,7 +8,7 @@ use k8s_openapi::{
         },
         core::v1::{
             Capabilities, ConfigMapVolumeSource, Container, ContainerPort, EnvVar, EnvVarSource,
-            HTTPGetAction, ObjectFieldSelector, PersistentVolumeClaim, PersistentVolumeClaimSpec,
+            HTTPGetAction, KeyToPath, ObjectFieldSelector, PersistentVolumeClaim, PersistentVolumeClaimSpec,
             PodSecurityContext, PodSpec, PodTemplateSpec, Probe, ResourceRequirements, SeccompProfile,
             SecurityContext, TopologySpreadConstraint, Volume, VolumeMount, VolumeResourceRequirements,
         },
@@ -20,10 +20,12 @@ use k8s_openapi::{
     },
 };
 
-use connected_cache_api::{CONTAINER_NAME, annotations, ports};
+use connected_cache_api::{CONTAINER_NAME, annotations, ports, spec::CaConfigMap};
 
 use super::{CONFIG_KEY, all_labels, metadata, names, selector_labels};
-use crate::controller::validate::{MOUNT_ROOT, ValidVolume, ValidatedCache};
+use crate::controller::validate::{
+    CONTROL_PLANE_CA_FILE, CONTROL_PLANE_CA_FOLDER, MOUNT_ROOT, ValidVolume, ValidatedCache,
+};
 
 /// User and group of the image.
 const USER: i64 = 65532;
@@ -31,6 +33,8 @@ const USER: i64 = 65532;
 const CONFIG_FOLDER: &str = "/etc/connected-cache";
 /// Name of the pod volume that holds the configuration. A claim can never have this name: theirs have at most 32 letters.
 const CONFIG_VOLUME_NAME: &str = "connected-cache-sidecar-configuration";
+/// Name of the pod volume that holds the authorities of the control plane; no claim can have it either.
+const CONTROL_PLANE_CA_VOLUME_NAME: &str = "connected-cache-control-plane-authorities";
 /// Between the end of the grace time and the kill, so that the last log line gets out.
 const TERMINATION_MARGIN_SECONDS: i64 = 5;
 
@@ -85,26 +89,51 @@ fn pod_template(cache: &ValidatedCache, config_hash: &str) -> PodTemplateSpec {
                     .map(|key| soft_spread(cache, key))
                     .into(),
             ),
-            volumes: Some(vec![Volume {
-                name: CONFIG_VOLUME_NAME.to_owned(),
-                config_map: Some(ConfigMapVolumeSource {
-                    name: names::config_map(&cache.name),
-                    ..ConfigMapVolumeSource::default()
-                }),
-                ..Volume::default()
-            }]),
+            volumes: Some(pod_volumes(cache)),
             ..PodSpec::default()
         }),
     }
 }
 
-fn container(cache: &ValidatedCache) -> Container {
-    let mut mounts = vec![VolumeMount {
-        name: CONFIG_VOLUME_NAME.to_owned(),
-        mount_path: CONFIG_FOLDER.to_owned(),
+fn pod_volumes(cache: &ValidatedCache) -> Vec<Volume> {
+    let config =
+        ConfigMapVolumeSource { name: names::config_map(&cache.name), ..ConfigMapVolumeSource::default() };
+    let authorities = cache.control_plane_ca.as_ref().map(authorities);
+    [(CONFIG_VOLUME_NAME, Some(config)), (CONTROL_PLANE_CA_VOLUME_NAME, authorities)]
+        .into_iter()
+        .filter(|(_, config_map)| config_map.is_some())
+        .map(|(name, config_map)| Volume { name: name.to_owned(), config_map, ..Volume::default() })
+        .collect()
+}
+
+/// The one key under the name that the configuration says. A pod without it would trust nobody, so it is not optional.
+fn authorities(named: &CaConfigMap) -> ConfigMapVolumeSource {
+    ConfigMapVolumeSource {
+        name: named.name.clone(),
+        items: Some(vec![KeyToPath {
+            key: named.key.clone(),
+            path: CONTROL_PLANE_CA_FILE.to_owned(),
+            ..KeyToPath::default()
+        }]),
+        optional: Some(false),
+        ..ConfigMapVolumeSource::default()
+    }
+}
+
+fn read_only_mount(name: &str, path: &str) -> VolumeMount {
+    VolumeMount {
+        name: name.to_owned(),
+        mount_path: path.to_owned(),
         read_only: Some(true),
         ..VolumeMount::default()
-    }];
+    }
+}
+
+fn container(cache: &ValidatedCache) -> Container {
+    let mut mounts = vec![read_only_mount(CONFIG_VOLUME_NAME, CONFIG_FOLDER)];
+    if cache.control_plane_ca.is_some() {
+        mounts.push(read_only_mount(CONTROL_PLANE_CA_VOLUME_NAME, CONTROL_PLANE_CA_FOLDER));
+    }
     mounts.extend(cache.volumes.iter().map(|volume| VolumeMount {
         name: volume.name.clone(),
         mount_path: format!("{MOUNT_ROOT}/{}", volume.name),

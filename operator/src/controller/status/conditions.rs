@@ -42,7 +42,7 @@ fn accepted(facts: &Facts<'_>) -> Judgement {
     let valid = match facts.verdict {
         Ok(valid) => valid,
         Err(invalid) => {
-            return Judgement::with_advice(false, Reason::InvalidSpec, &invalid.to_string());
+            return Judgement::with_advice(false, invalid.reason(), &bounded(&invalid.to_string()));
         }
     };
     if let Some(change) = &valid.pending_volume_change {

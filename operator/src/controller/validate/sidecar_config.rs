@@ -8,7 +8,7 @@ use std::{
 
 use connected_cache_api::{
     ConnectedCacheSpec, ports,
-    spec::{ContentClass, IpFamilyPolicy, LogLevel},
+    spec::{ContentClass, ControlPlaneMode, IpFamilyPolicy, LogLevel},
 };
 use connected_cache_config::{self as sidecar, ByteSize, Config};
 
@@ -16,6 +16,11 @@ use super::ValidVolume;
 
 /// Where the volumes are mounted; the name of the volume follows.
 pub const MOUNT_ROOT: &str = "/cache";
+/// Where the authorities of the control plane are mounted: a folder of their own, because only whole folders follow a change of
+/// their ConfigMap.
+pub const CONTROL_PLANE_CA_FOLDER: &str = "/etc/connected-cache-control-plane";
+/// The file in it.
+pub const CONTROL_PLANE_CA_FILE: &str = "ca.crt";
 /// One part in so many of a claim is left free: what a file system needs for itself, and room to delete in.
 const HEADROOM_DIVISOR: u64 = 10;
 /// Free space that is kept where the spec does not say: so much at most, and no more than a twentieth of a volume.
@@ -33,6 +38,7 @@ pub(super) fn render(
     storage(spec, volumes, &mut config, problems);
     content(spec, &mut config);
     upstream(spec, &mut config, problems);
+    control_plane(spec, &mut config, problems);
     config.shutdown.drain_seconds = u64::from(spec.rollout.drain_seconds);
     config.log.level = match spec.log.level {
         LogLevel::Error => sidecar::LogLevel::Error,
@@ -134,4 +140,26 @@ fn upstream(spec: &ConnectedCacheSpec, config: &mut Config, problems: &mut Vec<S
             idle_seconds: u64::from(timeouts.idle_seconds),
         };
     }
+}
+
+fn control_plane(spec: &ConnectedCacheSpec, config: &mut Config, problems: &mut Vec<String>) {
+    let wanted = &spec.control_plane;
+    config.control_plane.mode = match wanted.mode {
+        ControlPlaneMode::None => sidecar::ControlPlaneMode::None,
+        ControlPlaneMode::Microsoft => sidecar::ControlPlaneMode::Microsoft,
+        ControlPlaneMode::Custom => sidecar::ControlPlaneMode::Custom,
+    };
+    if let Some(url) = &wanted.geo_url {
+        match url.parse() {
+            Ok(url) => config.control_plane.geo_url = Some(url),
+            Err(error) => problems.push(format!(
+                "controlPlane.geoUrl: `{url}` is no URL ({error}): write it as https://geo.example.edu/geo"
+            )),
+        }
+    }
+    // What the ConfigMap holds is no part of the configuration, so that its change replaces no pod.
+    config.control_plane.ca_file = wanted
+        .ca_config_map
+        .as_ref()
+        .map(|_| PathBuf::from(CONTROL_PLANE_CA_FOLDER).join(CONTROL_PLANE_CA_FILE));
 }
