@@ -20,7 +20,7 @@
 //!   keyValue: {registeredCallers: ["WU Client Download", "BeginLoadRange.*"], maxAgeSeconds: 86400}
 //!   contentPolicy: {foregroundQosBytesPerSecond: 6710886, backgroundQosBytesPerSecond: 2621440,
 //!                   maxCacheAgeSeconds: 86400, downloadToExpireSeconds: 86400}
-//!   contents: [{path: "/big.iso", contentId: null, policy: Allowed}]            # Allowed | Forbidden | Unknown
+//!   contents: [{path: "/big.iso", contentId: null, policy: Allowed, hashesOf: null}]   # Allowed | Forbidden | Unknown
 //!   discovery: {arrays: 1}
 //!   array: {nextJoinSeconds: 300, restrictPeerSelectionBy: None, peerPort: 7680, leaveEvent: null,   # None | Subnet
 //!           peers: [{content: null, peerId: e08e8e26fd833d4097b3a62b66adc67b00000000, ip: 192.0.2.10, port: 7680,
@@ -51,7 +51,8 @@
 //! All but piece hash files are served over HTTPS only, as `text/json`. `/geo` is where a caller begins; it takes all
 //! other addresses from the answers. A call that contradicts the documentation is refused with `{"error": …}`, and the
 //! same sentence stands in the request log as `refusal`. The piece hash file of an object is at its path with
-//! `/pieceshash` or `.phf` behind it, unless the folder has a file there.
+//! `/pieceshash` or `.phf` behind it, unless the folder has a file there. `hashesOf` names another object whose hashes
+//! are told in place of an object's own, so that every one of them is wrong and the file that holds them is authentic.
 //!
 //! # Content
 //! Single ranges are exact (206, 416), several ranges or unreadable ones get 200 and everything. `ETag` is strong,

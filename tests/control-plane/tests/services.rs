@@ -123,6 +123,7 @@ async fn content_policy_tells_unknown_and_forbidden_content_apart() {
         path: path.to_owned(),
         content_id: Some(id.to_owned()),
         policy,
+        hashes_of: None,
     };
     let contents = vec![
         entry(VECTOR_5, "e2797dcf", SharingPolicy::Allowed),
@@ -143,6 +144,26 @@ async fn content_policy_tells_unknown_and_forbidden_content_apart() {
     // A URL that is not percent-encoded falls apart into fields that nobody documented.
     let bare = format!("{}&altCatalogId=http://dl.example/a?P1=1&P2=2", policy("e2797dcf"));
     assert!(lab.refused(&bare, 400).await.contains("P2 is no documented field"));
+    lab.mock.shutdown().await;
+}
+
+#[tokio::test]
+async fn an_object_may_have_the_hashes_of_another_one_and_they_are_authentic() {
+    let entry = ContentEntry {
+        path: VECTOR_6.to_owned(),
+        hashes_of: Some(VECTOR_5.to_owned()),
+        ..ContentEntry::default()
+    };
+    let lab = Lab::start(ControlPlane { contents: vec![entry], ..ControlPlane::default() }).await;
+    let url = format!("http%3A%2F%2Fdl.delivery.example{}", VECTOR_6.replace('/', "%2F"));
+    let answer = lab.json(&format!("/content/test/contentpolicy?{WHO}&altCatalogId={url}")).await;
+    assert_eq!(answer["HashOfHashes"], HASH_5);
+    let beside = format!("http://dl.delivery.example{VECTOR_6}/pieceshash");
+    assert_eq!(answer["PiecesHashFileCdnUrls"], json!([beside]));
+    let file: Value =
+        serde_json::from_slice(&lab.get(&format!("{VECTOR_6}/pieceshash")).await.body).expect("JSON");
+    assert_eq!((&file["HashOfHashes"], &file["ContentLength"]), (&json!(HASH_5), &json!(2_621_445)));
+    assert_eq!(lab.get(VECTOR_6).await.body, [7], "the bytes are its own");
     lab.mock.shutdown().await;
 }
 

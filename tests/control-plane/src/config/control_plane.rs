@@ -93,6 +93,9 @@ pub struct ContentEntry {
     pub content_id: Option<String>,
     /// Whether it may be shared.
     pub policy: SharingPolicy,
+    /// Path of the object whose hashes are told in place of its own, as where content changed and its metadata did not;
+    /// `None` = its own.
+    pub hashes_of: Option<String>,
 }
 
 /// Whether peers may share an object.
@@ -265,6 +268,7 @@ pub(super) fn decode(section: &mut Section<'_>) -> ControlPlane {
             path: entry.required("path"),
             content_id: entry.take("contentId"),
             policy: entry.take("policy"),
+            hashes_of: entry.take("hashesOf"),
         }),
         discovery: section.section("discovery", |entry| Discovery {
             arrays: entry.take::<Option<_>>("arrays").unwrap_or(Discovery::default().arrays),
@@ -377,6 +381,9 @@ pub(super) fn check(config: &ControlPlane, at: &str, errors: &mut Vec<String>) {
     }
     for (index, entry) in config.contents.iter().enumerate() {
         super::check_content_path(&format!("{at}.contents[{index}].path"), &entry.path, errors);
+        if let Some(other) = &entry.hashes_of {
+            super::check_content_path(&format!("{at}.contents[{index}].hashesOf"), other, errors);
+        }
     }
     let expectations = config.expectations.as_deref().unwrap_or_default();
     check_expectations(expectations, &format!("{at}.expectations"), errors);

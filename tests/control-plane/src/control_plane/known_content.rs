@@ -60,6 +60,8 @@ impl KnownContent {
     }
 
     pub(crate) async fn piece_hash_file(&self, path: &str) -> Result<Arc<PieceHashFile>, Refusal> {
+        let entry = self.entries.iter().find(|entry| entry.path == path);
+        let path = entry.and_then(|entry| entry.hashes_of.as_deref()).unwrap_or(path);
         let (catalogue, path) = (Arc::clone(&self.catalogue), path.to_owned());
         let made = tokio::task::spawn_blocking(move || catalogue.piece_hash_file(&path)).await;
         match made {
