@@ -12,13 +12,14 @@ use kube::{Api, ResourceExt};
 use rand::RngExt;
 use serde_json::{Value, json};
 
+use crate::control_plane::ControlPlane;
 use crate::diagnose::describe_namespace;
 use crate::kubernetes::{apply, delete, ensure_restricted_namespace, pod_get, wait_for};
 use crate::lab::{Lab, OPERATOR_NAMESPACE};
 use crate::origin::{Content, ORIGIN_HOST, Origin};
 
 /// Port of a cache pod's admin endpoint.
-const ADMIN_PORT: u16 = 5001;
+pub(crate) const ADMIN_PORT: u16 = 5001;
 
 /// The namespace of one case and what it needs to act on it.
 #[derive(Clone, Debug)]
@@ -95,6 +96,27 @@ impl Case {
         self.apply(self.cache_object("cache", &origin, replicas.into())).await?;
         self.wait_for_replicas("cache", replicas.into()).await?;
         Ok(origin)
+    }
+
+    /// As [`Self::start_cache`], with a control plane that knows `content` as well, in a pod of its own. `content` has piece
+    /// hashes, which are made before anybody asks for them.
+    pub async fn start_verified_cache(
+        &self,
+        content: &Content,
+        replicas: u16,
+    ) -> Result<(Origin, ControlPlane)> {
+        let client = &self.lab.client;
+        let origin = Origin::start(client, &self.namespace, content).await?;
+        origin.make_piece_hashes(client).await?;
+        let control_plane = ControlPlane::start(client, &self.namespace, content).await?;
+        control_plane.make_piece_hashes(client).await?;
+        origin.clear(client).await?;
+        control_plane.clear(client).await?;
+        let mut cache = self.cache_object("cache", &origin, replicas.into());
+        cache["spec"]["controlPlane"] = control_plane.spec();
+        self.apply(cache).await?;
+        self.wait_for_replicas("cache", replicas.into()).await?;
+        Ok((origin, control_plane))
     }
 
     /// Applies any object.

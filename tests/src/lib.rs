@@ -7,16 +7,22 @@
 //! * [`lab`]: the cluster, the chart, the images.
 //! * [`case`]: one namespace per case, with what happened in it printed when the case fails.
 //! * [`origin`]: the mock origin as a pod.
+//! * [`control_plane`]: the mock control plane as a pod, its authority as a ConfigMap.
+//! * [`stored`]: what pods say of the objects that they store.
 //! * [`windows_client`]: the scripted Windows client as a pod on a chosen node.
 //! * [`diagnose`]: pod states, events and logs of a namespace.
 
 pub mod case;
+pub mod control_plane;
 pub mod diagnose;
 pub mod helm;
 pub mod kubernetes;
 pub mod lab;
+mod mock;
 pub mod origin;
+pub mod stored;
 pub mod windows_client;
 
 pub use case::{Case, in_namespace};
+pub use control_plane::ControlPlane;
 pub use lab::Lab;

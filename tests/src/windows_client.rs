@@ -41,6 +41,8 @@ pub struct Download<'a> {
     pub parallel: u32,
     /// Further rounds for as long as this URL is answered with success.
     pub repeat_while: Option<&'a str>,
+    /// The longest silence of the cache before a request counts as failed, in seconds; the real client leaves after 20.
+    pub silence_seconds: u32,
     /// The longest that the run may take.
     pub patience: Duration,
 }
@@ -76,6 +78,7 @@ impl<'a> Download<'a> {
             mode: Mode::Whole,
             parallel: 1,
             repeat_while: None,
+            silence_seconds: 20,
             patience: PATIENCE,
         }
     }
@@ -88,6 +91,7 @@ impl<'a> Download<'a> {
                 .to_vec();
         arguments.extend(["--manifest".to_owned(), self.manifest.to_owned()]);
         arguments.extend(["--parallel".to_owned(), self.parallel.to_string()]);
+        arguments.extend(["--silence-limit".to_owned(), self.silence_seconds.to_string()]);
         // The client's node may learn a moment later than we that a pod of the Service is ready.
         arguments.extend(["--connect-within".to_owned(), "30".to_owned()]);
         let mode = match self.mode {

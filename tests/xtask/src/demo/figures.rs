@@ -1,5 +1,9 @@
 //! The table of figures that the demo ends with.
 
+use std::collections::BTreeSet;
+
+use connected_cache_tests::stored::Stored;
+
 /// What one download showed.
 #[derive(Clone, Debug)]
 pub(super) struct Row {
@@ -46,6 +50,20 @@ pub(super) fn table(rows: &[Row]) -> String {
     lines.join("\n")
 }
 
+/// How many of the stored pieces were checked by hashes of the control plane, and why others were not.
+pub(super) fn checked(stored: &[Stored]) -> String {
+    let all: u64 = stored.iter().map(|stored| stored.stored_pieces).sum();
+    let verifications = || stored.iter().filter_map(|stored| stored.verification.as_ref());
+    let checked: u64 = verifications().map(|found| found.authenticated_pieces).sum();
+    let reasons: BTreeSet<&str> = verifications().filter_map(|found| found.reason.as_deref()).collect();
+    let mut text = format!("{checked} of {all} stored pieces were checked by hashes of the control plane");
+    if checked < all && !reasons.is_empty() {
+        text.push_str("; not the others: ");
+        text.push_str(&reasons.into_iter().collect::<Vec<_>>().join(", "));
+    }
+    text
+}
+
 fn megabytes(bytes: u64) -> String {
     format!("{:.1} MB", millions(bytes))
 }
@@ -58,7 +76,28 @@ fn millions(bytes: u64) -> f64 {
 
 #[cfg(test)]
 mod tests {
-    use super::{Row, table};
+    use super::{Row, Stored, checked, table};
+
+    fn stored(pieces: u64, verification: &str) -> Stored {
+        let text = format!(
+            r#"{{"key": "h/a", "pieces": {pieces}, "storedPieces": {pieces}, "verification": {verification}}}"#
+        );
+        serde_json::from_str(&text).unwrap()
+    }
+
+    #[test]
+    fn checked_pieces_are_counted_over_all_pods_and_others_have_their_reason() {
+        let right = stored(3, r#"{"state": "authenticated", "authenticatedPieces": 3, "complete": true}"#);
+        let both = [right.clone(), right.clone()];
+        assert_eq!(checked(&both), "6 of 6 stored pieces were checked by hashes of the control plane");
+        let simple =
+            r#"{"state": "simple", "reason": "unreachable", "authenticatedPieces": 0, "complete": false}"#;
+        assert_eq!(
+            checked(&[right, stored(2, simple)]),
+            "3 of 5 stored pieces were checked by hashes of the control plane; not the others: unreachable"
+        );
+        assert!(checked(&[stored(1, "null")]).starts_with("0 of 1 "));
+    }
 
     #[test]
     fn the_last_line_says_what_was_saved() {

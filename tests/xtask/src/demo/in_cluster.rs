@@ -4,18 +4,18 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use connected_cache_tests::Case;
 use connected_cache_tests::diagnose::describe_namespace;
-use connected_cache_tests::kubernetes::{PATIENCE, ensure_restricted_namespace, node_names, pod_get};
+use connected_cache_tests::kubernetes::{PATIENCE, ensure_restricted_namespace, node_names};
 use connected_cache_tests::lab::{CRD_NAME, Lab, OPERATOR_NAMESPACE};
 use connected_cache_tests::origin::{self, Origin};
 use connected_cache_tests::windows_client::{Download, Mode};
+use connected_cache_tests::{Case, ControlPlane};
 use serde::Deserialize;
 use serde_json::json;
 
 use super::Options;
 use super::content::Content;
-use super::figures::{Row, table};
+use super::figures::{self, Row, table};
 use crate::image::{self, Built};
 use crate::run;
 use crate::target::Target;
@@ -80,9 +80,13 @@ async fn on_lab(
     let served = origin::Content {
         image: Some(origin_image.reference.clone()),
         content: json!({"folder": "/content"}),
+        control_plane: Some(json!({})),
     };
     let origin = Origin::start(&lab.client, NAMESPACE, &served).await?;
-    check_manifest(lab, content).await?;
+    check_manifest(lab, &origin, content).await?;
+    say("the Delivery Optimization services, mocked by the same pod: they vouch for the hash of each piece");
+    let control_plane = ControlPlane::of(&lab.client, &origin).await?;
+    println!("{} pieces of 1 MiB", control_plane.make_piece_hashes(&lab.client).await?);
 
     say("kubectl apply");
     let case = Case { lab: lab.clone(), namespace: NAMESPACE.to_owned() };
@@ -90,6 +94,7 @@ async fn on_lab(
     // The machines of the demo are pods, and the cluster has no load balancer.
     object["spec"]["storage"]["volumes"][0]["size"] = json!(claim_size(content.length()));
     object["spec"]["expose"] = json!({"type": "ClusterIP"});
+    object["spec"]["controlPlane"] = control_plane.spec();
     println!("{}", serde_saphyr::to_string(&object)?.trim_end());
     case.apply(object).await?;
     case.wait_for_replicas(CACHE, REPLICAS).await?;
@@ -97,9 +102,8 @@ async fn on_lab(
     kubectl(target, &["get", "connectedcache,statefulset,pod,pvc,service", "-n", NAMESPACE, "-o", "wide"])?;
 
     say("downloads through the Service, as a Windows machine asks");
-    let rows = downloads(&case, &origin, content).await?;
+    let (rows, crossed) = downloads(&case, &origin, content).await?;
     println!("{}", table(&rows));
-    let crossed: u64 = rows.iter().map(|row| row.crossed).sum();
     let copies = u64::from(REPLICAS.unsigned_abs());
     ensure!(
         crossed <= copies * content.length(),
@@ -107,11 +111,12 @@ async fn on_lab(
         content.length()
     );
     println!("every SHA-256 is that of the file on this machine");
+    println!("{}", figures::checked(&case.stored(CACHE).await?));
     Ok(())
 }
 
-/// The downloads, one after the other, each on the next node.
-async fn downloads(case: &Case, origin: &Origin, content: &Content) -> Result<Vec<Row>> {
+/// The downloads, one after the other, each on the next node; and the bytes of content that crossed the "internet".
+async fn downloads(case: &Case, origin: &Origin, content: &Content) -> Result<(Vec<Row>, u64)> {
     let client = &case.lab.client;
     let nodes = node_names(client).await?;
     ensure!(!nodes.is_empty(), "the cluster has no node that takes pods");
@@ -124,7 +129,7 @@ async fn downloads(case: &Case, origin: &Origin, content: &Content) -> Result<Ve
     ];
     // Room for a slow disk: a megabyte a second.
     let patience = PATIENCE + Duration::from_secs(content.length() / 1_000_000);
-    let mut rows = Vec::new();
+    let (mut rows, mut content_bytes) = (Vec::new(), 0);
     for (index, (what, name, mode)) in plan.into_iter().enumerate() {
         origin.clear(client).await?;
         let node = &nodes[(index + 1) % nodes.len()];
@@ -133,6 +138,7 @@ async fn downloads(case: &Case, origin: &Origin, content: &Content) -> Result<Ve
         let report = download.run(client, NAMESPACE).await?;
         ensure!(report.objects == content.files.len() as u64, "{what}: {} objects", report.objects);
         let crossed = origin.totals(client).await?.body_bytes;
+        content_bytes += origin.content_bytes(client).await?;
         rows.push(Row {
             what: format!("{what} ({node})"),
             bytes: report.bytes,
@@ -142,18 +148,18 @@ async fn downloads(case: &Case, origin: &Origin, content: &Content) -> Result<Ve
             crossed,
         });
     }
-    Ok(rows)
+    Ok((rows, content_bytes))
 }
 
 /// The client checks hashes against the origin's list; this checks that list against the files on this machine.
-async fn check_manifest(lab: &Lab, content: &Content) -> Result<()> {
+async fn check_manifest(lab: &Lab, origin: &Origin, content: &Content) -> Result<()> {
     #[derive(Deserialize)]
     struct Object {
         path: String,
         length: u64,
         sha256: String,
     }
-    let text = pod_get(&lab.client, NAMESPACE, origin::NAME, 8081, "/_manifest").await?;
+    let text = origin.manifest(&lab.client).await?;
     let objects: Vec<Object> =
         serde_json::from_str(&text).context("the origin's list of objects can't be read")?;
     ensure!(objects.len() == content.files.len(), "the origin serves {} objects", objects.len());
