@@ -31,6 +31,7 @@ async fn a_real_api_server_defaults_accepts_refuses_and_explains() -> Result<()>
     bad_specs_are_refused_with_words_that_help(&client).await?;
     forbidden_changes_are_refused(&client).await?;
     scaling_goes_through_its_subresource(&client).await?;
+    the_manifest_of_the_mock_is_taken(&client).await?;
     explain_names_every_block(&server).await?;
     server.stop();
     Ok(())
@@ -146,6 +147,17 @@ async fn scaling_goes_through_its_subresource(client: &Client) -> Result<()> {
     api(client).patch_scale("empty", &PatchParams::default(), &Patch::Merge(&scale)).await?;
     let stored = api(client).get("empty").await?;
     ensure!(stored.spec.replicas == 3, "after scaling to 3: {}", stored.spec.replicas);
+    Ok(())
+}
+
+async fn the_manifest_of_the_mock_is_taken(client: &Client) -> Result<()> {
+    let manifest = include_str!("../control-plane/manifests/mock-control-plane.yaml");
+    for text in manifest.split("\n---\n") {
+        let mut object: Value = serde_saphyr::from_str(text)?;
+        object["metadata"]["namespace"] = json!(NAMESPACE);
+        // Server-side apply refuses every field that the kind does not have.
+        apply(client, object).await?;
+    }
     Ok(())
 }
 
