@@ -251,6 +251,27 @@ pub(crate) const GOALS: &[Goal] = &[
         Suite::Tls,
     ),
     goal("tls-cpu", "hot 1 MiB ranges over TLS 1.3: CPU per GB / nginx", AtMost(1.0), Ratio, Suite::Tls),
+    goal(
+        "verified-hit",
+        "hot 4 KiB ranges of content checked by piece hashes: requests per second / unchecked",
+        AtLeast(1.0),
+        Ratio,
+        Suite::Verified,
+    ),
+    goal(
+        "verified-miss",
+        "miss, whole object of 1 GiB, one client, checked by piece hashes: speed / unchecked",
+        AtLeast(0.95),
+        Ratio,
+        Suite::Verified,
+    ),
+    goal(
+        "verified-hashing",
+        "that miss: pieces hashed / pieces stored",
+        AtMost(1.0),
+        Ratio,
+        Suite::Verified,
+    ),
 ];
 
 /// The rows whose id is, or begins with, one of these words; all when there are none.

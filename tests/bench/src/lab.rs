@@ -10,6 +10,7 @@ use tempfile::TempDir;
 
 use crate::abandoned::own_name;
 use crate::content::Content;
+use crate::control_plane::ControlPlane;
 use crate::disk;
 use crate::load::{Bodies, Group, Load, Order, Request, Target, Until};
 use crate::machine::{self, Cores};
@@ -38,6 +39,8 @@ pub(crate) struct Lab {
     cores: Cores,
     content: Arc<Content>,
     origin: Origin,
+    /// Who vouches for the large object; started by the first who needs it.
+    control_plane: Option<ControlPlane>,
     sidecar: PathBuf,
     rounds: usize,
     /// Servers whose folder holds the large and the small objects.
@@ -79,6 +82,7 @@ impl Lab {
             cores,
             content,
             origin,
+            control_plane: None,
             sidecar: sidecar.to_owned(),
             rounds,
             filled: BTreeSet::new(),
@@ -128,6 +132,19 @@ impl Lab {
             .inspect(move |round| progress::say(format_args!("{name}, round {} of {rounds}", round + 1)))
     }
 
+    /// Starts a control plane that vouches for the large object, unless it runs. It is needed before [`Kind::Verified`] is
+    /// started.
+    pub(crate) fn provide_control_plane(&mut self) -> Result<()> {
+        if self.control_plane.is_none() {
+            progress::say("make the hashes of the large object");
+            let path = format!("/o/{LARGE}/large");
+            let folder = self.folder.path();
+            let started = ControlPlane::start(&self.content, &path, LARGE, folder, self.cores.load)?;
+            self.control_plane = Some(started);
+        }
+        Ok(())
+    }
+
     /// Starts a server on what its folder holds.
     pub(crate) fn start(&self, kind: Kind, certificate: Option<&Certificate>) -> Result<Server> {
         self.start_as(kind, certificate, Syncing::AsUsual)
@@ -135,10 +152,11 @@ impl Lab {
 
     fn start_as(&self, kind: Kind, certificate: Option<&Certificate>, syncing: Syncing) -> Result<Server> {
         let program = match kind {
-            Kind::Sidecar => self.sidecar.clone(),
+            Kind::Sidecar | Kind::Verified => self.sidecar.clone(),
             Kind::Nginx => packages::path("nginx")?,
             Kind::Varnish => packages::path("varnishd")?,
         };
+        let control_plane = self.control_plane.as_ref().filter(|_| kind == Kind::Verified);
         let settings = Settings {
             program,
             folder: self.server_folder(kind),
@@ -146,6 +164,7 @@ impl Lab {
             core: self.cores.server,
             certificate: certificate.cloned(),
             unsynced: syncing == Syncing::Off,
+            control_plane: control_plane.map(|control_plane| control_plane.access().clone()),
         };
         Server::start(kind, &settings)
     }

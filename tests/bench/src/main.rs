@@ -6,11 +6,14 @@
 //!
 //! - [`goals`]: the rows and their aims; [`suite`]: how each is measured; [`report`]: what comes out.
 //! - [`server`]: how the servers are configured; [`origin`], [`load`], [`content`]: the two ends and what goes between them.
+//! - [`control_plane`]: who vouches for the content; [`admin`]: what the sidecar says of itself.
 
 #![allow(clippy::cast_precision_loss, reason = "figures for people, three digits of them")]
 
 mod abandoned;
+mod admin;
 mod content;
+mod control_plane;
 mod disk;
 mod figure;
 mod goals;

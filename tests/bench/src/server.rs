@@ -10,6 +10,8 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 
+use crate::admin::Admin;
+use crate::control_plane;
 use crate::load::Target;
 use crate::process::Process;
 use crate::usage::ProcessTree;
@@ -22,6 +24,8 @@ const START_WITHIN: Duration = Duration::from_secs(20);
 pub(crate) enum Kind {
     /// Ours.
     Sidecar,
+    /// Ours, checking content by the hashes of a control plane.
+    Verified,
     /// nginx, `proxy_cache` in slices of 1 MiB.
     Nginx,
     /// Varnish, in memory.
@@ -32,6 +36,7 @@ impl Kind {
     pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::Sidecar => "sidecar",
+            Self::Verified => "verified-sidecar",
             Self::Nginx => "nginx",
             Self::Varnish => "varnish",
         }
@@ -45,6 +50,8 @@ pub(crate) enum Door {
     Http,
     /// HTTPS.
     Https,
+    /// Ours: metrics and lists.
+    Admin,
     /// Plain HTTP of nginx with `aio threads`.
     AioThreads,
 }
@@ -54,11 +61,13 @@ const fn port(kind: Kind, door: Door) -> u16 {
         Kind::Sidecar => 8100,
         Kind::Nginx => 8200,
         Kind::Varnish => 8300,
+        Kind::Verified => 8400,
     };
     match door {
         Door::Http => base,
         Door::Https => base + 43,
         Door::AioThreads => base + 1,
+        Door::Admin => base + 2,
     }
 }
 
@@ -78,6 +87,8 @@ pub(crate) struct Settings {
     pub(crate) certificate: Option<Certificate>,
     /// Ours: write without syncing.
     pub(crate) unsynced: bool,
+    /// Ours: whose hashes content is checked by; `None` = nobody is asked.
+    pub(crate) control_plane: Option<control_plane::Access>,
 }
 
 /// Files of a certificate in PEM.
@@ -113,7 +124,7 @@ impl Server {
         std::fs::create_dir_all(settings.cache())
             .with_context(|| format!("unable to make {}", settings.cache().display()))?;
         let arguments = match kind {
-            Kind::Sidecar => sidecar::prepare(settings)?,
+            Kind::Sidecar | Kind::Verified => sidecar::prepare(kind, settings)?,
             Kind::Nginx => nginx::prepare(settings)?,
             Kind::Varnish => varnish::prepare(settings)?,
         };
@@ -136,6 +147,11 @@ impl Server {
     /// The address of another door, which is open if the server was started with it.
     pub(crate) const fn address(&self, door: Door) -> SocketAddr {
         address(self.kind, door)
+    }
+
+    /// Its admin listener, if it is ours.
+    pub(crate) const fn admin(&self) -> Admin {
+        Admin::at(self.address(Door::Admin))
     }
 
     /// Its processes.

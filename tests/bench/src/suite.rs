@@ -9,6 +9,7 @@ mod mixed;
 mod small;
 mod start;
 mod tls;
+mod verified;
 mod whole_miss;
 
 use anyhow::Result;
@@ -33,6 +34,7 @@ pub(crate) enum Suite {
     WholeMiss,
     Collapse,
     GroupCommit,
+    Verified,
     Start,
 }
 
@@ -81,6 +83,7 @@ impl Suite {
             Self::WholeMiss => whole_miss::run(lab),
             Self::Collapse => collapse::run(lab),
             Self::GroupCommit => miss::run_group_commit(lab),
+            Self::Verified => verified::run(lab),
             Self::Start => start::run(lab),
         }
     }
