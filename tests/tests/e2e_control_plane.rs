@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 use connected_cache_tests::kubernetes::PATIENCE;
 use connected_cache_tests::origin::{Content, Origin};
 use connected_cache_tests::stored::Verification;
@@ -178,7 +178,7 @@ async fn take_away_in_mid_download(
             }
         }
     });
-    let content = begun.await??;
+    let content = begun.await.context("the hashes and the content of /running were not both asked for")??;
     ensure!(content < LENGTH, "the download was over before the control plane could be taken away");
     control_plane.take_away(client).await
 }
