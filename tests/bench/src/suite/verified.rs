@@ -1,11 +1,12 @@
 //! What checking by the hashes of a control plane costs: beside the same sidecar that asks nobody.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use anyhow::{Result, ensure};
 
 use super::whole_miss::download;
-use super::{Unmeasurable, hot, megabytes_per_second, per_second};
+use super::{Unmeasurable, megabytes_per_second, per_second};
 use crate::admin::{Admin, Verification};
 use crate::disk;
 use crate::figure::{Figure, Figures, Pairs, median};
@@ -20,6 +21,8 @@ use crate::server::{Kind, Server};
 const BOTH: [Kind; 2] = [Kind::Verified, Kind::Sidecar];
 /// What is asked for again and again: a little of each piece, so that a request costs more than its bytes.
 const RANGE: u64 = 4096;
+/// How long each is measured there, and as long back.
+const TIME: Duration = Duration::from_secs(1);
 
 pub(super) fn run(lab: &mut Lab) -> Result<Figures> {
     lab.origin().set_pace(Pace::NONE);
@@ -32,28 +35,35 @@ pub(super) fn run(lab: &mut Lab) -> Result<Figures> {
     Ok(figures)
 }
 
+/// Both sidecars there and back: two of one program differ so little that who is first must not count.
+fn there_and_back(round: usize) -> impl Iterator<Item = Kind> {
+    turns(round, BOTH).into_iter().chain(turns(round + 1, BOTH))
+}
+
 /// One client downloads what is not in the cache.
 fn misses(lab: &mut Lab) -> Result<Figures> {
     let request = Request::whole("large", LARGE);
     let mut speed = Pairs::default();
     let (mut hashed, mut pieces) = (Vec::new(), Vec::new());
     for round in lab.rounds("a whole object, checked") {
-        let mut measured = BTreeMap::new();
-        for kind in turns(round, BOTH) {
+        let mut times = BTreeMap::<Kind, Duration>::new();
+        let (mut hashed_now, mut pieces_now) = (0.0, 0.0);
+        for kind in there_and_back(round) {
             let server = start(lab, kind)?;
             disk::use_page_cache(lab.path(), LARGE + LARGE / 4)?;
             let before = server.admin().count("connectedcache_pieces_hashed_total")?;
-            let time = download(server.target(), 1, &request)?;
-            measured.insert(kind, LARGE as f64 / time.as_secs_f64());
+            *times.entry(kind).or_default() += download(server.target(), 1, &request)?;
             if kind == Kind::Verified {
-                let found = checked(&server.admin())?;
-                hashed.push(server.admin().count("connectedcache_pieces_hashed_total")? - before);
-                pieces.push(found.stored_pieces as f64);
+                pieces_now += checked(&server.admin())?.stored_pieces as f64;
+                hashed_now += server.admin().count("connectedcache_pieces_hashed_total")? - before;
             }
             drop(server);
             lab.wipe(kind)?;
         }
-        speed.add(measured[&Kind::Verified], measured[&Kind::Sidecar]);
+        let speed_of = |kind: Kind| 2.0 * LARGE as f64 / times[&kind].as_secs_f64();
+        speed.add(speed_of(Kind::Verified), speed_of(Kind::Sidecar));
+        hashed.push(hashed_now);
+        pieces.push(pieces_now);
     }
     let ratios = hashed.iter().zip(&pieces).map(|(hashed, pieces)| hashed / pieces).collect();
     let behind = format!("{:.0} hashed, {:.0} stored", median(&hashed), median(&pieces));
@@ -76,17 +86,24 @@ fn hits(lab: &mut Lab) -> Result<Figure> {
         servers.insert(kind, server);
     }
     checked(&servers[&Kind::Verified].admin())?;
+    // What is not on disk yet would be written during the measurements; what was written is read once.
     disk::sync(lab.path())?;
+    for kind in BOTH {
+        ask_once(servers[&kind].target(), 4, lab.large(), Bodies::Dropped)?;
+    }
     let mut rate = Pairs::default();
     for round in lab.rounds("hot ranges, checked") {
-        let mut measured = BTreeMap::new();
-        for kind in turns(round, BOTH) {
+        let mut outcomes = BTreeMap::<Kind, (u64, Duration)>::new();
+        for kind in there_and_back(round) {
             let to = servers[&kind].target();
             let group = Group { to, connections: 16, requests: &requests, order: Order::Random };
-            let outcome = measure::for_a_while(&servers[&kind], &group, hot::TIME)?.outcome;
-            measured.insert(kind, outcome.replies_per_second());
+            let outcome = measure::for_a_while(&servers[&kind], &group, TIME)?.outcome;
+            let (replies, elapsed) = outcomes.entry(kind).or_default();
+            *replies += outcome.replies;
+            *elapsed += outcome.elapsed;
         }
-        rate.add(measured[&Kind::Verified], measured[&Kind::Sidecar]);
+        let rate_of = |kind: Kind| outcomes[&kind].0 as f64 / outcomes[&kind].1.as_secs_f64();
+        rate.add(rate_of(Kind::Verified), rate_of(Kind::Sidecar));
     }
     Ok(rate.figure("unchecked", per_second))
 }
