@@ -248,12 +248,36 @@ pub(crate) struct Loaded {
 /// A change of the index; a list of them is applied as one.
 #[derive(Debug)]
 pub(crate) enum Change {
-    Object { number: u64, record: ObjectRecord },
-    Piece { number: u64, piece: usize, record: PieceRecord },
-    DropPiece { number: u64, piece: usize },
-    DropGroup { number: u64, group: u32 },
-    DropObject { number: u64 },
-    Used { number: u64, seconds: u64 },
+    Object {
+        number: u64,
+        record: ObjectRecord,
+    },
+    Piece {
+        number: u64,
+        piece: usize,
+        record: PieceRecord,
+    },
+    /// Another trust of a piece whose bytes were synced before.
+    Trust {
+        number: u64,
+        piece: usize,
+        record: PieceRecord,
+    },
+    DropPiece {
+        number: u64,
+        piece: usize,
+    },
+    DropGroup {
+        number: u64,
+        group: u32,
+    },
+    DropObject {
+        number: u64,
+    },
+    Used {
+        number: u64,
+        seconds: u64,
+    },
 }
 
 /// The database.
@@ -403,7 +427,7 @@ impl Index {
                     Change::Object { number, record } => {
                         objects.insert(number, record.encode().as_slice()).map_err(error)?;
                     }
-                    Change::Piece { number, piece, record } => {
+                    Change::Piece { number, piece, record } | Change::Trust { number, piece, record } => {
                         edit(&mut groups, *number, *piece, Some(*record)).map_err(error)?;
                     }
                     Change::DropPiece { number, piece } => {

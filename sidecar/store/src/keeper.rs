@@ -10,7 +10,7 @@ mod pins;
 mod remains;
 mod settle;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender};
 use std::sync::{Arc, Weak};
@@ -437,14 +437,22 @@ impl Keeper {
     /// nothing of that. So what it was for never enters the index, and goes.
     fn give_up_pending(&mut self) {
         let objects = &self.objects;
-        self.changes.retain(|change| {
-            let Change::Piece { number, piece, .. } = change else { return true };
-            if let Some(object) = objects.get(number) {
-                object.doubt();
-                object.drop_piece(*piece);
-            }
-            false
+        let is_of_lost = |change: &Change| match change {
+            Change::Piece { number, piece, .. } => Some((*number, *piece)),
+            _ => None,
+        };
+        let lost: BTreeSet<(u64, usize)> = self.changes.iter().filter_map(is_of_lost).collect();
+        self.changes.retain(|change| match change {
+            Change::Piece { .. } => false,
+            Change::Trust { number, piece, .. } => !lost.contains(&(*number, *piece)),
+            _ => true,
         });
+        for (number, piece) in lost {
+            if let Some(object) = objects.get(&number) {
+                object.doubt();
+                object.drop_piece(piece);
+            }
+        }
     }
 
     fn remove_if_empty(&mut self, object: &Arc<Object>) {

@@ -43,7 +43,7 @@ pub use eviction::Order;
 pub use index::{ObjectRecord, PieceRecord, Trust};
 pub use keeper::{Answer, Authenticated, Digests};
 pub use listing::{Cursor, CursorError, Entry, Filter, Matches, Page};
-pub use object::{FillError, Object, PieceFill, ReadError};
+pub use object::{FillError, Object, PieceFill, ReadError, WholeError};
 pub use policy::{Evicted, PinnedUntil, Pins, Policy, Watcher};
 pub use purge::{Purged, Survivor};
 pub use store::{MAX_VOLUMES, Store, StoreError, VolumeOptions};

@@ -2,6 +2,7 @@
 
 mod fill;
 mod removal;
+mod whole;
 
 use std::io;
 use std::path::Path;
@@ -22,6 +23,7 @@ use crate::volume::Volume;
 use crate::{GROUP_PIECES, PIECE_LENGTH, disk_bytes};
 
 pub use fill::PieceFill;
+pub use whole::WholeError;
 
 /// Why a piece can't be read.
 #[derive(Debug, thiserror::Error)]
@@ -346,6 +348,11 @@ impl Object {
     /// Reads a whole committed piece and compares it with its SHA-256 in the index. A wrong one is dropped, and so is one that
     /// can't be read although the disk works. Blocks.
     pub fn check(self: &Arc<Self>, piece: usize) -> Result<(), ReadError> {
+        self.checked_bytes(piece).map(drop)
+    }
+
+    /// As [`Self::check`]; gives the bytes, which are a copy.
+    pub fn checked_bytes(self: &Arc<Self>, piece: usize) -> Result<Bytes, ReadError> {
         let file = self.committed_file(piece)?;
         let bytes = self.read_or_drop(piece, || file.read_copied(piece, 0, self.length_of(piece)))?;
         let is_right = match self.piece_record(piece)? {
@@ -358,7 +365,7 @@ impl Object {
             self.drop_piece(piece);
             return Err(ReadError::Damaged(piece));
         }
-        Ok(())
+        Ok(bytes)
     }
 
     /// Reads a piece. When the disk refuses, either it fails as a whole, which is the volume's matter, or just there, which

@@ -1,5 +1,6 @@
 //! Hashes that came later than the pieces: each stored piece is compared by the SHA-256 that the index has of it.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
@@ -17,7 +18,9 @@ pub type Answer = Box<dyn FnOnce(Authenticated) + Send>;
 /// What came of a comparison.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Authenticated {
-    /// Pieces that are authenticated from now on and were not before.
+    /// Pieces that are what the hashes say.
+    pub right: usize,
+    /// Those among them that were not authenticated before.
     pub upgraded: usize,
     /// Pieces that were another content and are gone.
     pub dropped: Vec<usize>,
@@ -41,6 +44,7 @@ impl Keeper {
     pub(super) fn authenticate(&mut self, authentication: Authentication) {
         let Authentication { object, digests, answer } = authentication;
         let mut outcome = Authenticated::default();
+        let pending = self.pending(&object);
         for group in 0..object.pieces().div_ceil(GROUP_PIECES) {
             let pieces = group * GROUP_PIECES..object.pieces().min((group + 1) * GROUP_PIECES);
             if !pieces.clone().any(|piece| object.has(piece)) {
@@ -49,15 +53,17 @@ impl Keeper {
             let number = u32::try_from(group).unwrap_or(u32::MAX);
             let Ok(stored) = self.volume.group(object.number(), number) else { continue };
             for piece in pieces.filter(|piece| object.has(*piece)) {
-                let pending = self.pending(&object, piece);
-                let record = pending.or_else(|| stored.get(piece % GROUP_PIECES));
+                let record = pending.get(&piece).copied().or_else(|| stored.get(piece % GROUP_PIECES));
                 let (Some(record), Some(digest)) = (record, digests(piece)) else { continue };
                 if record.sha256 != digest {
                     self.drop_piece(&object, piece);
                     outcome.dropped.push(piece);
-                } else if record.trust != Trust::Authenticated && object.note_authenticated(piece) {
+                    continue;
+                }
+                outcome.right += 1;
+                if record.trust != Trust::Authenticated && object.note_authenticated(piece) {
                     let record = PieceRecord { trust: Trust::Authenticated, ..record };
-                    self.change(Change::Piece { number: object.number(), piece, record }, 0);
+                    self.change(Change::Trust { number: object.number(), piece, record }, 0);
                     outcome.upgraded += 1;
                 }
             }
@@ -65,15 +71,16 @@ impl Keeper {
         answer(outcome);
     }
 
-    /// What the index will say of a piece that was committed since the last commit.
-    fn pending(&self, object: &Object, piece: usize) -> Option<PieceRecord> {
-        self.changes.iter().rev().find_map(|change| match change {
-            Change::Piece { number, piece: other, record }
-                if *number == object.number() && *other == piece =>
+    /// What the index will say of pieces that were committed since the last commit.
+    fn pending(&self, object: &Object) -> BTreeMap<usize, PieceRecord> {
+        let pieces = self.changes.iter().filter_map(|change| match change {
+            Change::Piece { number, piece, record } | Change::Trust { number, piece, record }
+                if *number == object.number() =>
             {
-                Some(*record)
+                Some((*piece, *record))
             }
             _ => None,
-        })
+        });
+        pieces.collect()
     }
 }
