@@ -8,8 +8,6 @@
 //! What is trusted: the certificate of each service, and the hash that ContentPolicy said over that channel. Replies are untrusted
 //! input beyond that; none is longer than a mebibyte.
 
-#![expect(dead_code, reason = "the catalog and the admin listener begin to use it after this")]
-
 mod array;
 mod client;
 mod clock;
@@ -32,13 +30,14 @@ mod sessions;
 mod simple_mode;
 mod status;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use connected_cache_config::{Config, ControlPlaneMode};
 use connected_cache_core::AllowList;
 use connected_cache_wire::delivery_optimization::PieceHashFile;
+use tokio::sync::Semaphore;
 
 use crate::{
     metrics::Counters,
@@ -56,7 +55,7 @@ use piece_hashes::PieceHashes;
 use sessions::Sessions;
 use status::{ErrorStatus, GeoStatus, KeyValueStatus, OutageStatus};
 
-pub(crate) use metadata::{Metadata, Policy};
+pub(crate) use metadata::{KeptPolicy, Metadata, Policy};
 pub(crate) use simple_mode::SimpleMode;
 pub(crate) use status::Status;
 
@@ -136,7 +135,8 @@ impl ControlPlane {
         let directory = Directory::new(client.clone(), identity, geo_url, kept, clock, tasks.clone());
         let most = PieceHashFile::MAX_BYTES as u64;
         let max_bytes = control_plane.max_phf_bytes.bytes().min(most);
-        let piece_hashes = PieceHashes { upstream, allow_list, counters, client, max_bytes };
+        let turns = Semaphore::new(piece_hashes::MAX_DOWNLOADS);
+        let piece_hashes = PieceHashes { upstream, allow_list, counters, client, max_bytes, turns };
         let outage = Outage::default();
         let look_ups = LookUps::new(directory.clone(), outage.clone(), piece_hashes, clock, tasks.clone());
         let sessions = Sessions::new(config, directory, outage, tasks);
@@ -154,6 +154,11 @@ impl ControlPlane {
         on_retry: &(dyn Fn(SimpleMode) + Send + Sync),
     ) -> Result<Metadata, SimpleMode> {
         self.look_ups.get(content, known, on_retry).await
+    }
+
+    /// What is remembered of content is not to be believed any more: the next look-up asks for it.
+    pub(crate) fn forget(&self, content: &Content) {
+        self.look_ups.forget(content);
     }
 
     /// The longest that a client waits for a look-up.

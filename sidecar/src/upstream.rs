@@ -58,8 +58,19 @@ pub struct FetchTarget {
     pub path_and_query: String,
     /// The query is a signature of this one client; what it leads to is shared with others.
     pub is_signed: bool,
+    /// From the origin itself, whatever parent there is.
+    pub past_parent: bool,
     /// The client's `User-Agent` and `MS-CV`, which are passed on, and through whom and for whom this is asked.
     pub headers: Vec<(HeaderName, HeaderValue)>,
+}
+
+impl FetchTarget {
+    /// The whole URL.
+    #[must_use]
+    pub fn url(&self) -> String {
+        let scheme = if self.https { "https" } else { "http" };
+        format!("{scheme}://{}{}", self.origin.authority(), self.path_and_query)
+    }
 }
 
 /// The client towards origins.
@@ -144,6 +155,12 @@ impl Upstream {
     /// Sends one HEAD: there is no body.
     pub(crate) async fn head(&self, target: &FetchTarget) -> Result<Response<OriginBody>, UpstreamError> {
         self.ask(&Method::HEAD, target, &HeaderMap::new()).await
+    }
+
+    /// Whether the parent would be asked for this, rather than the origin.
+    #[must_use]
+    pub(crate) fn asks_parent(&self, target: &FetchTarget) -> bool {
+        self.parent.as_ref().is_some_and(|parent| parent.is_for(target))
     }
 
     async fn ask(

@@ -80,6 +80,7 @@ impl ContentRequest {
                 origin: origin.clone(),
                 https: transport == Transport::Tls,
                 is_signed: target.query().is_some() && !key.has_query(),
+                past_parent: false,
                 path_and_query: target.into_upstream_path_and_query(),
                 headers: passed_on,
             },

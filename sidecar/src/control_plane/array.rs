@@ -334,6 +334,30 @@ mod tests {
         assert_eq!(join(false, 1), expected);
     }
 
+    #[test]
+    fn the_body_has_the_address_of_the_configuration_without_a_foreign_mask_and_the_one_of_ipv6() {
+        let identity = Identity::new(&Config::default()).unwrap();
+        let route = Route {
+            address: "192.168.1.8".parse().unwrap(),
+            mask: Some("255.255.255.0".parse().unwrap()),
+            ipv6: Some("2001:db8::7".parse().unwrap()),
+        };
+        let standing = Standing { left_bytes: 0, downloaded_cdn_bytes: 9, content_length_bytes: 9 };
+        let join = Join {
+            content_id: "DO-x",
+            content: "http://a.example/b",
+            peer_id: me(),
+            standing,
+            is_first: true,
+            seq: 0,
+        };
+        let wishes = Wishes { reported_ip: Some("10.9.8.7".parse().unwrap()), ..wishes() };
+        let body: Value = serde_json::from_slice(&body(&join, &identity, &wishes, &route)).unwrap();
+        assert_eq!((&body["ReportedIp"], &body["SubnetMask"]), (&"10.9.8.7".into(), &"".into()));
+        assert_eq!((&body["Ipv6"], &body["Left"]), (&"2001:db8::7".into(), &"0".into()));
+        assert_eq!(body.get("eId"), None);
+    }
+
     proptest! {
         #[test]
         fn any_bytes_are_a_reply_or_an_error(text in proptest::collection::vec(any::<u8>(), 0..300)) {

@@ -30,6 +30,8 @@ use crate::{
 const MAX_REPLY_BYTES: usize = 1 << 20;
 /// Calls at once: some hundred KiB each for TLS and the reply, and what a service may be asked without a burst.
 const MAX_CALLS: usize = 32;
+/// Calls of Discovery and Array at once.
+const MAX_PEERS_CALLS: usize = 4;
 const USER_AGENT: &str = concat!("connected-cache/", env!("CARGO_PKG_VERSION"));
 /// Network authentication required (RFC 6585 section 6): what a captive portal should say.
 const NETWORK_AUTHENTICATION_REQUIRED: u16 = 511;
@@ -125,6 +127,8 @@ pub(super) struct Client {
     errors: Mutex<BTreeMap<Service, LastError>>,
     /// Calls at once; more wait for their turn.
     turns: Semaphore,
+    /// Those about peers, which nothing waits for, so that they don't take the turns of the others.
+    peers_turns: Semaphore,
 }
 
 impl Client {
@@ -136,7 +140,8 @@ impl Client {
         clock: Clock,
     ) -> Self {
         let (errors, turns) = (Mutex::default(), Semaphore::new(MAX_CALLS));
-        Self { dialer, is_named, patience, counters, clock, errors, turns }
+        let peers_turns = Semaphore::new(MAX_PEERS_CALLS);
+        Self { dialer, is_named, patience, counters, clock, errors, turns, peers_turns }
     }
 
     /// One GET; counted by what it was good for.
@@ -184,8 +189,12 @@ impl Client {
         body: Option<Bytes>,
         decode: impl FnOnce(&Reply) -> Result<T, CallError>,
     ) -> Result<T, CallError> {
-        // It is never closed, so a turn always comes.
-        let turn = self.turns.acquire().await;
+        let turns = match service {
+            Service::Discovery | Service::Array => &self.peers_turns,
+            Service::Geo | Service::KeyValue | Service::ContentPolicy | Service::PieceHashFile => &self.turns,
+        };
+        // They are never closed, so a turn always comes.
+        let turn = turns.acquire().await;
         let asked = timeout(self.patience, self.ask(url, body)).await;
         drop(turn);
         let outcome = asked.unwrap_or(Err(CallError::TimedOut)).and_then(|reply| decode(&reply));
@@ -203,6 +212,9 @@ impl Client {
         };
         if url.scheme() != "https" {
             return Err(CallError::NotHttps);
+        }
+        if !url.username().is_empty() || url.password().is_some() {
+            return Err(CallError::unusable("its URL has a user name, which is not sent"));
         }
         let request = request(url, host, body)?;
         let connecting = self.dialer.open(host, port, self.is_named).await;
@@ -222,7 +234,12 @@ impl Client {
 
 /// The URL without its query.
 pub(super) fn shown(url: &Url) -> &str {
-    &url[..Position::AfterPath]
+    // From the host on where there are credentials, which nobody is to see.
+    if url.username().is_empty() && url.password().is_none() {
+        &url[..Position::AfterPath]
+    } else {
+        &url[Position::BeforeHost..Position::AfterPath]
+    }
 }
 
 fn request(url: &Url, host: &str, body: Option<Bytes>) -> Result<Request<Full<Bytes>>, CallError> {

@@ -34,13 +34,19 @@ pub(super) enum Verdict {
 }
 
 /// The URL of a call for the content at this original URL; `None` = the template can't be used.
-pub(super) fn url(template: &str, geo: &GeoReply, identity: &Identity, content: &str) -> Option<Url> {
+pub(super) fn url(
+    template: &str,
+    geo: &GeoReply,
+    identity: &Identity,
+    content: &str,
+    id: Option<&ContentId>,
+) -> Option<Url> {
     let mut fields = identity.fields();
     fields.extend(geo.country_code.clone().map(|country| ("countryCode", country)));
     fields.extend(geo.cache_id.clone().map(|id| ("CacheId", id)));
     fields.push(("altCatalogId", content.to_owned()));
     fields.extend(identity.e_id_field());
-    Some(with_query(&fill(template, id_of(content))?, &fields))
+    Some(with_query(&fill(template, id.map_or_else(|| id_of(content), ContentId::as_str))?, &fields))
 }
 
 /// The one SHA-1 in the name of the file, which is how Windows Update names content; else the placeholder.
@@ -55,6 +61,9 @@ fn id_of(content: &str) -> &str {
     }
 }
 
+/// Bytes of the longest place of a piece hash file that is used: all of them are kept with the object.
+const LONGEST_PLACE: usize = 4096;
+
 /// `now` is in seconds since 1970.
 pub(super) fn decode(reply: &Reply, now: u64) -> Result<Verdict, CallError> {
     let members = Members::read(&reply.text, MEMBERS)?;
@@ -68,8 +77,9 @@ pub(super) fn decode(reply: &Reply, now: u64) -> Result<Verdict, CallError> {
     };
     let hash_of_hashes = HashOfHashes::from_base64(&hash)
         .map_err(|error| CallError::unusable(format!("its HashOfHashes is {error}")))?;
-    // A place that is no URL is one that nothing can be had from.
-    let piece_hash_file_urls = places.iter().filter_map(|place| Url::parse(place).ok()).collect();
+    // A place that is no URL, or one longer than any that was seen, is one that nothing can be had from.
+    let places = places.iter().filter(|place| place.len() <= LONGEST_PLACE);
+    let piece_hash_file_urls = places.filter_map(|place| Url::parse(place).ok()).collect();
     let expires_at = now.saturating_add(lifetime);
     Ok(Verdict::Policy(Policy { content_id, hash_of_hashes, piece_hash_file_urls, expires_at }))
 }
@@ -171,6 +181,39 @@ mod tests {
     }
 
     #[test]
+    fn members_without_use_may_have_any_value() {
+        let expected = read(EXAMPLE);
+        for (from, to) in [
+            ("ContentCdnUrls\":null", "ContentCdnUrls\":[\"http://cdn.example/f\"]"),
+            ("IsSecure\":false", "IsSecure\":\"yes\""),
+            ("IsInternal\":false", "IsInternal\":null"),
+            ("Rank\":0", "Rank\":[0]"),
+            ("QosBps\":6710886", "QosBps\":\"\""),
+            ("QosBps\":2621440", "QosBps\":-1.5"),
+            ("DownloadToExpire\":86400", "DownloadToExpire\":{}"),
+        ] {
+            assert!(EXAMPLE.contains(from), "{from}");
+            assert_eq!(read(&EXAMPLE.replace(from, to)), expected, "{to}");
+        }
+    }
+
+    #[test]
+    fn so_many_places_are_tried_and_none_that_is_longer_than_any_that_was_seen() {
+        let places = |places: &[String]| {
+            let list = format!("Urls\":{},\"Other\":[", serde_json::to_string(places).unwrap());
+            match read(&EXAMPLE.replace("Urls\":[", &list)) {
+                Ok(Verdict::Policy(policy)) => policy.piece_hash_file_urls,
+                other => panic!("{other:?}"),
+            }
+        };
+        let place = |number: usize| format!("http://dl.delivery.example/{number}");
+        let found = places(&(0..20).map(place).collect::<Vec<_>>());
+        assert_eq!(found, (0..8).map(|number| place(number).parse().unwrap()).collect::<Vec<Url>>());
+        let of_length = |length: usize| format!("http://a.example/{}", "x".repeat(length - 17));
+        assert_eq!(places(&[of_length(4097), of_length(4096)]), [of_length(4096).parse().unwrap()]);
+    }
+
+    #[test]
     fn the_id_in_the_path_is_the_one_hash_in_the_name() {
         let sha1 = "e2797dcf9ab1c2d3e4f5061728394a5b6c7d8e9f";
         for (name, id) in [
@@ -197,6 +240,7 @@ mod tests {
             &geo,
             &identity,
             "http://a.example/b?c=d&e=f",
+            None,
         );
         assert_eq!(
             asked.unwrap().as_str(),

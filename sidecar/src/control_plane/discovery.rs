@@ -73,6 +73,16 @@ mod tests {
     }
 
     #[test]
+    fn the_first_array_is_followed_by_its_spares_and_members_without_use() {
+        let text = r#"[{"collectivearray":"https://a.example/1"},{"Other":[7],"CollectiveArray":"https://a.example/2/"}]"#;
+        let arrays = read(text).unwrap();
+        let expected = ["https://a.example/1/join/", "https://a.example/2/join/"];
+        assert_eq!(arrays, expected.map(|url| url.parse().unwrap()));
+        let many = vec![r#"{"CollectiveArray":"https://a.example/"}"#; 30].join(",");
+        assert_eq!(read(&format!("[{many}]")).unwrap().len(), 16);
+    }
+
+    #[test]
     fn what_is_no_list_of_arrays_is_refused() {
         assert_eq!(read("{}"), Err(CallError::Empty));
         assert_eq!(read(" null "), Err(CallError::Empty));

@@ -23,6 +23,8 @@ use crate::{metrics::Service, tasks::Tasks};
 const USUAL_AGE: u64 = 24 * 60 * 60;
 /// How long an expired reply of KeyValue is used while no new one can be had, and the longest that any holds, seconds.
 pub(super) const LONGEST_AGE: u64 = 7 * 24 * 60 * 60;
+/// A reply that is said to hold for less is used so long, so that it is not asked for with each content.
+const SHORTEST_AGE: u64 = 60;
 /// How often a new one is asked for meanwhile, seconds.
 const RETRY_STALE: u64 = 15 * 60;
 const TRIES: u32 = 3;
@@ -187,7 +189,7 @@ impl Directory {
         let url = key_value::url(geo, &self.identity);
         let decode = |reply: &_| Ok((key_value::decode(reply)?, reply.max_age));
         let (value, max_age) = self.client.get(Service::KeyValue, &url, decode).await?;
-        let expires_at = self.clock.seconds() + max_age.unwrap_or(USUAL_AGE).min(LONGEST_AGE);
+        let expires_at = self.clock.seconds() + max_age.unwrap_or(USUAL_AGE).clamp(SHORTEST_AGE, LONGEST_AGE);
         self.kept.contents().key_value = Some(Held { value: value.clone(), expires_at });
         *self.retry_stale_at.lock() = 0;
         self.kept.write_soon();

@@ -108,6 +108,23 @@ mod tests {
     }
 
     #[test]
+    fn what_is_optional_is_read_where_it_is_there_and_missed_where_not() {
+        let more = EXAMPLE
+            .replace("\"CacheHostFlag\":0", "\"CacheHostFlag\":1,\"CompactVersion\":\"26A6\",\"isVpn\":true");
+        let reply = read(&more).unwrap();
+        assert_eq!((reply.cache_host_flag, reply.compact_version.as_deref()), (Some(1), Some("26A6")));
+        let least = read(r#"{"KeyValue_EndpointFullUri":"https://kv.example/all","Version":"1"}"#).unwrap();
+        assert_eq!(
+            (least.external_ip_address, least.country_code, least.cache_id, least.cache_host),
+            (None, None, None, None)
+        );
+        assert_eq!((least.cache_host_flag, least.compact_version), (None, None));
+        for other in ["ContentCert\":7", "ContentCert\":\"\"", "ContentCert\":[1]"] {
+            assert_eq!(read(&EXAMPLE.replace("ContentCert\":false", other)), read(EXAMPLE), "{other}");
+        }
+    }
+
+    #[test]
     fn what_is_required_must_be_there_and_https() {
         for (from, to) in [
             ("26A6D4D6994E8DA5", ""),

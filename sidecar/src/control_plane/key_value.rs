@@ -100,6 +100,47 @@ mod tests {
     }
 
     #[test]
+    fn all_sixteen_callers_that_were_seen_are_read_and_settings_without_use_are_passed_over() {
+        // Dossier 2.3.
+        let callers = [
+            "BeginLoadRange.*",
+            ".*CheckReachable",
+            "DoLoadFile",
+            "EdgeUpdate DO Job",
+            "IntuneAppDownload",
+            "MDMSW Job",
+            "Microsoft Component Updater DO Job",
+            "Microsoft Office Click-to-Run",
+            "MLModelDownloadJob",
+            "MSIX HttpsDataSource Download",
+            "Msk8sDownloadAgent",
+            "Windows Dlp Manager",
+            "WSXExperiencePackDownloadJob",
+            "WU Client Download",
+            "Xbox XVC Streaming",
+            "Windows Recovery Media Creator",
+        ];
+        for other in ["null", "7", "\"x\"", "[{}]", "{\"a\":[1]}"] {
+            let callers_json = serde_json::to_string(&callers).unwrap();
+            let text = EXAMPLE.replace(
+                r#"["WU Client Download","BeginLoadRange.*"]"#,
+                &format!("{callers_json},\"Client_Other\":{other}"),
+            );
+            assert_eq!(read(&text).unwrap().registered_callers, callers, "{other}");
+        }
+        let none = EXAMPLE.replace("Client_RegisteredCallersFilterList", "Client_Other");
+        assert_eq!(read(&none).unwrap().registered_callers, Vec::<String>::new());
+        let wrong = EXAMPLE.replace(r#"["WU Client Download""#, "[7");
+        assert!(matches!(read(&wrong), Err(CallError::Unusable { .. })));
+    }
+
+    #[test]
+    fn without_discovery_there_is_no_matching_of_peers() {
+        let without = read(&EXAMPLE.replace("Discovery_EndpointFullUri", "Other")).unwrap();
+        assert_eq!(without.discovery, None);
+    }
+
+    #[test]
     fn the_query_has_every_documented_field() {
         let geo = r#"{"CountryCode":"AU","KeyValue_EndpointFullUri":"https://kv.example/all","Version":"1","CacheId":"7"}"#;
         let geo = super::super::geo::decode(&Reply { text: geo.into(), max_age: None }).unwrap();

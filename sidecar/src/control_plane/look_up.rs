@@ -3,6 +3,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use connected_cache_wire::delivery_optimization::ContentId;
 use quick_cache::{Weighter, sync::Cache};
 use sha2::{Digest, Sha256};
 use tokio::time::Instant;
@@ -87,16 +88,19 @@ impl LookUps {
             }
             self.negatives.remove(&key);
         }
-        if let Some(metadata) = self.remembered.get(&key) {
-            if self.holds(&metadata.policy) {
-                return Ok(metadata);
-            }
-            self.remembered.remove(&key);
+        let remembered = self.remembered.get(&key);
+        if let Some(metadata) = remembered.filter(|metadata| self.holds(&metadata.policy)) {
+            return Ok(metadata);
         }
         let look_ups = self.clone();
-        let (content, known) = (content.clone(), known.filter(|policy| self.holds(policy)).cloned());
+        let (content, known) = (content.clone(), known.cloned());
         let begin = |reporter| async move { look_ups.look_up(key, &content, known, &reporter).await };
         self.flights.join(key, begin, on_retry).await.unwrap_or(Err(SimpleMode::Unreachable))
+    }
+
+    /// See [`super::ControlPlane::forget`].
+    pub(super) fn forget(&self, content: &Content) {
+        self.remembered.remove(&key_of(content));
     }
 
     fn holds(&self, policy: &Policy) -> bool {
@@ -110,10 +114,25 @@ impl LookUps {
         known: Option<Policy>,
         reporter: &Reporter<Outcome>,
     ) -> Outcome {
+        let (known, id) = match known {
+            Some(policy) if self.holds(&policy) => (Some(policy), None),
+            // What does not hold any more still names the content.
+            expired => (None, expired.map(|policy| policy.content_id)),
+        };
         let policy = match known {
             Some(policy) => policy,
-            None => self.policy(key, content, reporter).await?,
+            None => self.policy(key, content, id.as_ref(), reporter).await?,
         };
+        // The same hashes as before need not be downloaded again, over a channel that nobody trusts.
+        let before = self.remembered.get(&key).filter(|before| {
+            before.policy.hash_of_hashes == policy.hash_of_hashes
+                && before.pieces.content_length_bytes() == content.length_bytes
+        });
+        if let Some(before) = before {
+            let metadata = Metadata { policy, pieces: before.pieces };
+            self.remembered.insert(key, metadata.clone());
+            return Ok(metadata);
+        }
         match self.piece_hashes.fetch(&policy, content.length_bytes).await {
             Ok(pieces) => {
                 let metadata = Metadata { policy, pieces };
@@ -134,10 +153,11 @@ impl LookUps {
         &self,
         key: Key,
         content: &Content,
+        id: Option<&ContentId>,
         reporter: &Reporter<Outcome>,
     ) -> Result<Policy, SimpleMode> {
         let pass = self.outage.enter()?;
-        match self.ask(content, reporter).await {
+        match self.ask(content, id, reporter).await {
             Ok(verdict) => {
                 pass.answered();
                 match verdict {
@@ -157,11 +177,16 @@ impl LookUps {
     }
 
     /// An error = the service does not answer, whatever the content.
-    async fn ask(&self, content: &Content, reporter: &Reporter<Outcome>) -> Result<Verdict, Failure> {
+    async fn ask(
+        &self,
+        content: &Content,
+        id: Option<&ContentId>,
+        reporter: &Reporter<Outcome>,
+    ) -> Result<Verdict, Failure> {
         let endpoints = self.directory.get(&|reason| reporter.pausing(reason)).await?;
         let (geo, identity) = (&endpoints.geo, &self.directory.identity);
         let template = &endpoints.key_value.content_policy;
-        let Some(url) = content_policy::url(template, geo, identity, &content.url) else {
+        let Some(url) = content_policy::url(template, geo, identity, &content.url, id) else {
             let error = CallError::unusable("ContentPolicy_EndpointFullUri is no URL");
             self.directory.client.note(Service::ContentPolicy, Some(error));
             return Err(Failure { reason: SimpleMode::UnusableReply, retry_after: None });

@@ -10,7 +10,7 @@ use connected_cache_core::{AllowList, PIECE_LENGTH_BYTES};
 use connected_cache_wire::delivery_optimization::{OriginAuthority, PieceHashFile, PieceHashFileError};
 use http::{HeaderMap, StatusCode, header};
 use subtle::ConstantTimeEq;
-use tokio::time::timeout;
+use tokio::{sync::Semaphore, time::timeout};
 use url::{Position, Url};
 
 use super::{
@@ -26,6 +26,9 @@ use crate::{
 /// How long one place has: 64 MiB at some ten megabits a second.
 const PATIENCE: Duration = Duration::from_mins(1);
 
+/// Downloads at once: each may take as much memory as the longest file.
+pub(super) const MAX_DOWNLOADS: usize = 4;
+
 /// Fetches piece hash files.
 pub(super) struct PieceHashes {
     pub(super) upstream: Upstream,
@@ -33,6 +36,8 @@ pub(super) struct PieceHashes {
     pub(super) counters: Arc<Counters>,
     pub(super) client: Arc<Client>,
     pub(super) max_bytes: u64,
+    /// Downloads at once.
+    pub(super) turns: Semaphore,
 }
 
 /// Why a place gave nothing: the reason, and a sentence for the log.
@@ -70,13 +75,31 @@ impl PieceHashes {
         Err(told)
     }
 
+    /// From the parent, if there is one, and if that has not the right one from the place itself.
     async fn fetch_from(
         &self,
         url: &Url,
         policy: &Policy,
         content_length_bytes: u64,
     ) -> Result<PieceHashFile, Refusal> {
-        let text = self.download(url).await.map_err(|why| (SimpleMode::PieceHashesUnavailable, why))?;
+        let target = self.target(url).map_err(|why| (SimpleMode::PieceHashesUnavailable, why))?;
+        let fetched = self.fetch_by(&target, policy, content_length_bytes).await;
+        if fetched.is_ok() || !self.upstream.asks_parent(&target) {
+            return fetched;
+        }
+        let target = FetchTarget { past_parent: true, ..target };
+        self.fetch_by(&target, policy, content_length_bytes).await
+    }
+
+    async fn fetch_by(
+        &self,
+        target: &FetchTarget,
+        policy: &Policy,
+        content_length_bytes: u64,
+    ) -> Result<PieceHashFile, Refusal> {
+        let most = longest(content_length_bytes).min(self.max_bytes);
+        let text =
+            self.download(target, most).await.map_err(|why| (SimpleMode::PieceHashesUnavailable, why))?;
         // Reading some megabytes takes a while.
         let parsed = tokio::task::spawn_blocking(move || PieceHashFile::parse(&text)).await;
         let parsed = parsed.map_err(|error| (SimpleMode::PieceHashesUnavailable, error.to_string()))?;
@@ -84,11 +107,13 @@ impl PieceHashes {
         check(file, policy, content_length_bytes)
     }
 
-    async fn download(&self, url: &Url) -> Result<Vec<u8>, String> {
-        let target = self.target(url)?;
+    /// Never more than `most` bytes of it.
+    async fn download(&self, target: &FetchTarget, most: u64) -> Result<Vec<u8>, String> {
+        // It is never closed, so a turn always comes.
+        let _turn = self.turns.acquire().await;
         self.counters.origin_requests.fetch_add(1, Ordering::Relaxed);
         let response =
-            self.upstream.get(&target, &HeaderMap::new()).await.map_err(|error| error.to_string())?;
+            self.upstream.get(target, &HeaderMap::new()).await.map_err(|error| error.to_string())?;
         if response.status() != StatusCode::OK {
             return Err(format!("it was answered {}", response.status()));
         }
@@ -97,8 +122,13 @@ impl PieceHashes {
         }
         let length = response.headers().get(header::CONTENT_LENGTH);
         let stated: Option<u64> = length.and_then(|length| length.to_str().ok()?.parse().ok());
-        let too_long = || format!("it is longer than controlPlane.maxPhfBytes ({})", self.max_bytes);
-        if stated.is_some_and(|stated| stated > self.max_bytes) {
+        let too_long = || match most {
+            most if most < self.max_bytes => {
+                format!("it is longer than content of this length needs ({most})")
+            }
+            most => format!("it is longer than controlPlane.maxPhfBytes ({most})"),
+        };
+        if stated.is_some_and(|stated| stated > most) {
             return Err(too_long());
         }
         // A client may be waiting for all of it.
@@ -106,7 +136,7 @@ impl PieceHashes {
         let mut text = Vec::new();
         while let Some(bytes) = body.next().await.map_err(|error| error.to_string())? {
             self.counters.origin_bytes.fetch_add(bytes.len() as u64, Ordering::Relaxed);
-            if text.len() as u64 + bytes.len() as u64 > self.max_bytes {
+            if text.len() as u64 + bytes.len() as u64 > most {
                 return Err(too_long());
             }
             text.extend_from_slice(&bytes);
@@ -129,9 +159,15 @@ impl PieceHashes {
             https,
             path_and_query: url[Position::BeforePath..Position::AfterQuery].to_owned(),
             is_signed: false,
+            past_parent: false,
             headers: Vec::new(),
         })
     }
+}
+
+/// Bytes of the longest piece hash file of content of this length that can be used: 16 hashes for each MiB, with room for spaces.
+fn longest(content_length_bytes: u64) -> u64 {
+    content_length_bytes.div_ceil(PIECE_LENGTH_BYTES).saturating_mul(16 * 96).saturating_add(4096)
 }
 
 /// The file, if it is the one that the policy names and of this content.

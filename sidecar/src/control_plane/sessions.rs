@@ -167,6 +167,10 @@ impl Session {
                 Next::Wait(wait) => (wait, false),
                 Next::Stop => return,
             };
+            if is_in && standing.left_bytes == 0 {
+                // All of it is here, and nothing of it is given to peers.
+                return;
+            }
             self.shown.lock().is_in = is_in;
             let woken = self.sleep(wait, is_in, &mut standing).await;
             if woken == Woken::Left {

@@ -111,6 +111,26 @@ impl SimpleMode {
     }
 }
 
+impl SimpleMode {
+    /// Whether it is about a service rather than the content, so that asking again may help.
+    pub(crate) const fn is_temporary(self) -> bool {
+        matches!(
+            self,
+            Self::Pending
+                | Self::Unreachable
+                | Self::CaptivePortal
+                | Self::EmptyReply
+                | Self::UnusableReply
+                | Self::PieceHashesUnavailable
+        )
+    }
+
+    /// The code as it is written; empty = there is none.
+    pub(crate) fn code_text(self) -> String {
+        self.code().map_or_else(String::new, |code| format!("0x{code:08X}"))
+    }
+}
+
 impl fmt::Display for SimpleMode {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str(self.label())?;
@@ -133,6 +153,29 @@ mod tests {
         assert_eq!(labels.len(), SimpleMode::ALL.len());
         for code in SimpleMode::ALL.into_iter().filter_map(SimpleMode::code) {
             assert_eq!(code >> 16, 0x80D0);
+        }
+        // Dossier 4.4; `None` = Windows has no code for it.
+        for (reason, label, code) in [
+            (SimpleMode::Off, "off", None),
+            (SimpleMode::Pending, "pending", None),
+            (SimpleMode::Unreachable, "unreachable", Some("0x80D0380A")),
+            (SimpleMode::CaptivePortal, "captive-portal", Some("0x80D0380A")),
+            (SimpleMode::EmptyReply, "empty-reply", Some("0x80D06803")),
+            (SimpleMode::UnusableReply, "unusable-reply", Some("0x80D0380A")),
+            (SimpleMode::UnknownContent, "unknown-content", Some("0x80D02016")),
+            (SimpleMode::Forbidden, "forbidden", Some("0x80D03802")),
+            (SimpleMode::NoPieceHashes, "no-piece-hashes", Some("0x80D02016")),
+            (SimpleMode::PieceHashesUnavailable, "piece-hashes-unavailable", Some("0x80D02017")),
+            (SimpleMode::PieceHashesInvalid, "piece-hashes-invalid", Some("0x80D06809")),
+            (SimpleMode::PieceHashesVersion, "piece-hashes-version", Some("0x80D0680A")),
+            (SimpleMode::PieceHashesNotAuthentic, "piece-hashes-not-authentic", Some("0x80D06809")),
+            (SimpleMode::PieceHashesOfOtherLength, "piece-hashes-of-other-length", Some("0x80D06809")),
+            (SimpleMode::PieceLength, "piece-length", Some("0x80D06809")),
+            (SimpleMode::BadPieces, "bad-pieces", Some("0x80D06805")),
+            (SimpleMode::TooSmall, "too-small", None),
+            (SimpleMode::Metadata, "metadata", None),
+        ] {
+            assert_eq!((reason.label(), reason.code_text().as_str()), (label, code.unwrap_or_default()));
         }
         assert_eq!(SimpleMode::EmptyReply.to_string(), "empty-reply (0x80D06803)");
         assert_eq!(SimpleMode::Unreachable.to_string(), "unreachable (0x80D0380A)");

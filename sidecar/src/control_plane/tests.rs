@@ -2,7 +2,7 @@
 
 mod faults;
 mod hosts;
-mod lab;
+pub(crate) mod lab;
 mod order;
 mod restarts;
 mod sessions;

@@ -51,6 +51,9 @@ pub enum UpstreamError {
         /// What is wrong.
         reason: &'static str,
     },
+    /// A piece is another one than its authenticated hash says.
+    #[error("the origin sent a piece that is not the authenticated one")]
+    BadPiece,
     /// The body ended early or was too long.
     #[error("the origin's body is not as long as it said")]
     WrongLength,
@@ -87,6 +90,7 @@ impl UpstreamError {
             | Self::PrivateTarget
             | Self::Redirect { .. }
             | Self::Protocol { .. }
+            | Self::BadPiece
             | Self::WrongLength => StatusCode::BAD_GATEWAY,
             Self::Changed | Self::NoRoom => StatusCode::SERVICE_UNAVAILABLE,
         }
@@ -101,6 +105,7 @@ impl UpstreamError {
             | Self::Unreachable { .. }
             | Self::Proxy { .. }
             | Self::WrongLength
+            | Self::BadPiece
             | Self::Protocol { .. } => true,
             Self::OutsideContent { .. }
             | Self::PrivateTarget
@@ -136,6 +141,7 @@ impl UpstreamError {
             Self::PrivateTarget => "private_target",
             Self::Redirect { .. } => "redirect",
             Self::Protocol { .. } => "protocol",
+            Self::BadPiece => "bad_piece",
             Self::WrongLength => "wrong_length",
             Self::NoRoom => "no_room",
             Self::Changed => "changed",

@@ -43,9 +43,10 @@ impl Parent {
         Some(Self { https: url.scheme() == "https", authority, state: Mutex::default() })
     }
 
-    /// Whether it may be asked for this: never in the clear what the client asked over TLS.
+    /// Whether it may be asked for this: never in the clear what the client asked over TLS, and not again when it may have
+    /// passed a bad piece on.
     pub(super) const fn is_for(&self, target: &FetchTarget) -> bool {
-        self.https || !target.https
+        (self.https || !target.https) && !target.past_parent
     }
 
     /// What it is asked.

@@ -1,15 +1,18 @@
 //! Every fault that a service can have, and the reason that content then has.
 
-use connected_cache_config::ByteSize;
+use std::sync::atomic::Ordering;
+
+use connected_cache_config::{ByteSize, Config};
 use connected_cache_mock_control_plane::{
     self as mock, Fault,
     control_plane::{Expectation, ScriptedReply, Service, WrongAnswer},
 };
 use serde_json::json;
+use tokio::{io::AsyncWriteExt, net::TcpListener};
 
 use super::{
     super::{Content, SimpleMode},
-    lab::{CALL_LIMIT, HASH, LENGTH, Lab, ORIGIN, PATH, content, fault},
+    lab::{CALL_LIMIT, HASH, LENGTH, Lab, ORIGIN, PATH, SERVICES, content, fault},
 };
 
 /// Services that a look-up asks for JSON.
@@ -136,9 +139,68 @@ async fn a_piece_hash_file_that_is_too_long_is_not_read() {
     }
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_piece_hash_file_whose_stated_length_is_too_much_is_refused_before_it_is_read() {
+    let lab = Lab::start_with(mock::ControlPlane::default(), |config| {
+        config.control_plane.max_phf_bytes = ByteSize::from_bytes(292);
+    })
+    .await;
+    // Its body never comes, and nobody moves the clock to the end of anybody's patience.
+    lab.set_faults(vec![Fault { stall_after_bytes: Some(0), ..fault(Service::PieceHashFile) }]);
+    assert_eq!(lab.look_up().await.unwrap_err(), SimpleMode::PieceHashesUnavailable);
+    let error = lab.control_plane.status().errors["PieceHashFile"].error.clone();
+    assert!(error.contains("controlPlane.maxPhfBytes (292)"), "{error}");
+    assert_eq!(lab.counters.origin_bytes.load(Ordering::Relaxed), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_piece_hash_file_of_no_stated_length_is_read_up_to_the_limit() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let lab = Lab::start_with(mock::ControlPlane::default(), |config| {
+        config.upstream.resolve.insert(ORIGIN.to_owned(), address);
+        config.control_plane.max_phf_bytes = ByteSize::from_bytes(5000);
+    })
+    .await;
+    let endless = tokio::spawn(async move {
+        let (mut client, _) = listener.accept().await.unwrap();
+        client.write_all(b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n").await.unwrap();
+        // Until nobody takes it any more.
+        while client.write_all(&[b' '; 1 << 12]).await.is_ok() {}
+    });
+    assert_eq!(lab.look_up().await.unwrap_err(), SimpleMode::PieceHashesUnavailable);
+    let error = lab.control_plane.status().errors["PieceHashFile"].error.clone();
+    assert!(error.contains("controlPlane.maxPhfBytes (5000)"), "{error}");
+    endless.await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_piece_hash_file_that_is_longer_than_its_content_can_have_is_not_read() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let lab = Lab::start_with(mock::ControlPlane::default(), |config| {
+        config.upstream.resolve.insert(ORIGIN.to_owned(), address);
+    })
+    .await;
+    let bloated = tokio::spawn(async move {
+        let (mut client, _) = listener.accept().await.unwrap();
+        client.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 60000000\r\n\r\n").await.unwrap();
+        client
+    });
+    assert_eq!(lab.look_up().await.unwrap_err(), SimpleMode::PieceHashesUnavailable);
+    let error = lab.control_plane.status().errors["PieceHashFile"].error.clone();
+    assert!(error.contains("longer than content of this length needs"), "{error}");
+    drop(bloated.await.unwrap());
+}
+
 /// ContentPolicy answers with these places of the piece hash file.
 async fn lab_with_places(places: &[&str]) -> Lab {
-    let lab = Lab::start().await;
+    lab_of_places(places, |_| {}).await
+}
+
+/// As [`lab_with_places`], with another configuration.
+async fn lab_of_places(places: &[&str], change: impl FnOnce(&mut Config)) -> Lab {
+    let lab = Lab::start_with(mock::ControlPlane::default(), change).await;
     let reply = json!({
         "ContentId": format!("DO-{HASH}"),
         "HashOfHashes": HASH,
@@ -168,6 +230,28 @@ async fn places_of_a_piece_hash_file_are_tried_one_after_the_other() {
     assert_eq!(lab.look_up().await.unwrap_err(), SimpleMode::PieceHashesUnavailable);
     let lab = lab_with_places(&[]).await;
     assert_eq!(lab.look_up().await.unwrap_err(), SimpleMode::NoPieceHashes);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_piece_hash_file_comes_by_https_too_and_from_every_host_that_is_documented() {
+    for (scheme, host) in [
+        ("http", "dl.delivery.mp.microsoft.com"),
+        ("http", "emdl.ws.microsoft.com"),
+        ("http", "download.windowsupdate.com"),
+        ("https", "download.windowsupdate.com"),
+    ] {
+        let place = format!("{scheme}://{host}{PATH}/pieceshash?P4=b%2fc");
+        let lab = lab_of_places(&[&place], |config| {
+            let services = config.upstream.resolve[SERVICES];
+            let address = if scheme == "https" { services } else { config.upstream.resolve[ORIGIN] };
+            config.upstream.resolve.insert(host.to_owned(), address);
+            config.upstream.ca_file.clone_from(&config.control_plane.ca_file);
+        })
+        .await;
+        lab.look_up().await.unwrap();
+        let asked = lab.requests(Service::PieceHashFile).remove(0);
+        assert_eq!((asked.host.as_str(), asked.target), (host, format!("{PATH}/pieceshash?P4=b%2fc")));
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -20,39 +20,39 @@ use super::super::{Content, ControlPlane, Metadata, Policy, SimpleMode, Standing
 use crate::{metrics::Counters, tasks::Tasks, upstream::Upstream};
 
 /// Host of all services.
-pub(super) const SERVICES: &str = "services.example";
+pub(crate) const SERVICES: &str = "services.example";
 /// On the built-in list of origins.
-pub(super) const ORIGIN: &str = "dl.delivery.mp.microsoft.com";
+pub(crate) const ORIGIN: &str = "dl.delivery.mp.microsoft.com";
 /// Vector 5 of dossier 3.4: byte i is (31 i + 7) mod 256.
-pub(super) const LENGTH: u64 = 2_621_445;
-pub(super) const HASH: &str = "0HNuQ4GT9HACx46wptYKutcdZ5co2rGTo5LKOzZEj1M=";
+pub(crate) const LENGTH: u64 = 2_621_445;
+pub(crate) const HASH: &str = "0HNuQ4GT9HACx46wptYKutcdZ5co2rGTo5LKOzZEj1M=";
 /// The name holds a SHA-1, by which ContentPolicy is asked.
-pub(super) const PATH: &str = "/c/upd/vector-x64_e2797dcf9ab1c2d3e4f5061728394a5b6c7d8e9f.cab";
-pub(super) const SHA1: &str = "e2797dcf9ab1c2d3e4f5061728394a5b6c7d8e9f";
+pub(crate) const PATH: &str = "/c/upd/vector-x64_e2797dcf9ab1c2d3e4f5061728394a5b6c7d8e9f.cab";
+pub(crate) const SHA1: &str = "e2797dcf9ab1c2d3e4f5061728394a5b6c7d8e9f";
 /// How long one call may take, on the clock of the test.
-pub(super) const CALL_LIMIT: Duration = Duration::from_secs(5);
+pub(crate) const CALL_LIMIT: Duration = Duration::from_secs(5);
 
 /// Real time after which a test that waits for its clock is ended.
 const HANGS: Duration = Duration::from_mins(5);
 
-pub(super) struct Lab {
-    pub(super) mock: MockControlPlane,
-    pub(super) config: Config,
-    pub(super) folder: TempDir,
-    pub(super) control_plane: ControlPlane,
-    pub(super) counters: Arc<Counters>,
+pub(crate) struct Lab {
+    pub(crate) mock: MockControlPlane,
+    pub(crate) config: Config,
+    pub(crate) folder: TempDir,
+    pub(crate) control_plane: ControlPlane,
+    pub(crate) counters: Arc<Counters>,
     tasks: Tasks,
     /// While it is there the clock moves only when the test says so.
     _hold: std::sync::mpsc::Sender<()>,
 }
 
 impl Lab {
-    pub(super) async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
         Self::start_with(mock::ControlPlane::default(), |_| {}).await
     }
 
     /// With other answers and another configuration.
-    pub(super) async fn start_with(answers: mock::ControlPlane, change: impl FnOnce(&mut Config)) -> Self {
+    pub(crate) async fn start_with(answers: mock::ControlPlane, change: impl FnOnce(&mut Config)) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("content").join(&PATH[1..]);
         std::fs::create_dir_all(file.parent().unwrap()).unwrap();
@@ -83,23 +83,23 @@ impl Lab {
     }
 
     /// Another client on the same volume.
-    pub(super) async fn restart(&mut self) {
+    pub(crate) async fn restart(&mut self) {
         self.tasks.end(Duration::from_secs(5)).await;
         (self.counters, self.tasks) = (Arc::default(), Tasks::default());
         self.control_plane = client(&self.config, &self.folder, &self.counters, &self.tasks);
     }
 
     /// What is kept of the control plane.
-    pub(super) fn kept(&self) -> PathBuf {
+    pub(crate) fn kept(&self) -> PathBuf {
         kept(&self.folder)
     }
 
-    pub(super) async fn look_up(&self) -> Result<Metadata, SimpleMode> {
+    pub(crate) async fn look_up(&self) -> Result<Metadata, SimpleMode> {
         self.look_up_of(&content(), None).await
     }
 
     /// Moves the clock beyond every pause between tries.
-    pub(super) async fn look_up_of(
+    pub(crate) async fn look_up_of(
         &self,
         content: &Content,
         known: Option<&Policy>,
@@ -117,37 +117,37 @@ impl Lab {
         }
     }
 
-    pub(super) fn set_faults(&self, faults: Vec<Fault>) {
+    pub(crate) fn set_faults(&self, faults: Vec<Fault>) {
         self.mock.set_faults(faults).unwrap();
     }
 
     /// Requests to this service.
-    pub(super) fn requests(&self, service: Service) -> Vec<RequestRecord> {
+    pub(crate) fn requests(&self, service: Service) -> Vec<RequestRecord> {
         let requests = self.mock.requests().requests;
         requests.into_iter().filter(|request| request.service == Some(service)).collect()
     }
 
-    pub(super) fn called(&self, service: Service) -> usize {
+    pub(crate) fn called(&self, service: Service) -> usize {
         self.requests(service).len()
     }
 
     /// Services in the order of their calls.
-    pub(super) fn calls(&self) -> Vec<Service> {
+    pub(crate) fn calls(&self) -> Vec<Service> {
         self.mock.requests().requests.iter().filter_map(|request| request.service).collect()
     }
 
     /// What the mock found wrong with our calls.
-    pub(super) fn refusals(&self) -> Vec<String> {
+    pub(crate) fn refusals(&self) -> Vec<String> {
         self.mock.requests().requests.into_iter().filter_map(|request| request.refusal).collect()
     }
 
     /// Waits until the mock has seen so many requests to a service.
-    pub(super) async fn until_called(&self, service: Service, times: usize) {
+    pub(crate) async fn until_called(&self, service: Service, times: usize) {
         eventually("a service is called", || self.called(service) >= times).await;
     }
 
     /// Waits until the mock has answered so many joins.
-    pub(super) async fn until_joined(&self, times: usize) {
+    pub(crate) async fn until_joined(&self, times: usize) {
         eventually("a join", || self.mock.arrays().joins.len() >= times).await;
         // Answered there is not read here.
         eventually("the reply of a join", || {
@@ -159,7 +159,7 @@ impl Lab {
 }
 
 /// Waits for what other tasks bring about; a test that waits for too long is ended.
-pub(super) async fn eventually(what: &str, is_so: impl Fn() -> bool) {
+pub(crate) async fn eventually(what: &str, is_so: impl Fn() -> bool) {
     let began = std::time::Instant::now();
     while !is_so() {
         assert!(began.elapsed() < Duration::from_mins(1), "waited in vain: {what}");
@@ -167,21 +167,26 @@ pub(super) async fn eventually(what: &str, is_so: impl Fn() -> bool) {
     }
 }
 
-pub(super) fn content() -> Content {
+pub(crate) fn content() -> Content {
     Content { url: format!("http://{ORIGIN}{PATH}?P1=1&P4=secret%2b"), length_bytes: LENGTH }
 }
 
-pub(super) fn fault(service: Service) -> Fault {
+pub(crate) fn fault(service: Service) -> Fault {
     Fault { service: Some(service), ..Fault::default() }
 }
 
 /// Answers in which this policy holds for the content.
-pub(super) fn answers(policy: SharingPolicy) -> mock::ControlPlane {
-    let entry = ContentEntry { path: PATH.to_owned(), content_id: Some(SHA1.to_owned()), policy };
+pub(crate) fn answers(policy: SharingPolicy) -> mock::ControlPlane {
+    let entry = ContentEntry {
+        path: PATH.to_owned(),
+        content_id: Some(SHA1.to_owned()),
+        policy,
+        ..ContentEntry::default()
+    };
     mock::ControlPlane { contents: vec![entry], ..mock::ControlPlane::default() }
 }
 
-pub(super) fn standing(left_bytes: u64) -> Standing {
+pub(crate) fn standing(left_bytes: u64) -> Standing {
     Standing { left_bytes, downloaded_cdn_bytes: LENGTH - left_bytes, content_length_bytes: LENGTH }
 }
 

@@ -1,8 +1,8 @@
 //! What survives a restart.
 
-use connected_cache_mock_control_plane::control_plane::Service;
+use connected_cache_mock_control_plane::{Fault, control_plane::Service};
 
-use super::lab::{Lab, content, eventually};
+use super::lab::{Lab, content, eventually, fault};
 
 /// What is written in the background is there.
 async fn until_kept(lab: &Lab) {
@@ -41,6 +41,38 @@ async fn what_expired_while_we_were_away_is_asked_for() {
     lab.mock.clear_requests();
     lab.look_up().await.unwrap();
     assert_eq!(lab.calls()[..2], [Service::Geo, Service::KeyValue]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_expired_reply_of_key_value_that_was_kept_is_used_for_a_week_while_no_new_one_can_be_had() {
+    let mut lab = Lab::start().await;
+    lab.look_up().await.unwrap();
+    until_kept(&lab).await;
+    lab.restart().await;
+    let text = std::fs::read_to_string(lab.kept()).unwrap();
+    let mut kept: serde_json::Value = serde_json::from_str(&text).unwrap();
+    let expires_at = kept["keyValue"]["expiresAt"].as_u64().unwrap();
+    lab.set_faults(vec![Fault { status: Some(500), ..fault(Service::KeyValue) }]);
+    // It held for a day from the start of this test on.
+    for (days_ago, is_used) in [(6, true), (8, false)] {
+        kept["keyValue"]["expiresAt"] = (expires_at - (1 + days_ago) * 86_400).into();
+        std::fs::write(lab.kept(), kept.to_string()).unwrap();
+        lab.restart().await;
+        lab.mock.clear_requests();
+        assert_eq!(lab.look_up().await.is_ok(), is_used, "{days_ago} days ago");
+        assert!(lab.called(Service::KeyValue) > 0, "a new one is wanted");
+        // What it wrote last is not to be read by the next one.
+        lab.restart().await;
+    }
+    lab.set_faults(Vec::new());
+    kept["keyValue"]["expiresAt"] = (expires_at - 2 * 86_400).into();
+    std::fs::write(lab.kept(), kept.to_string()).unwrap();
+    lab.restart().await;
+    lab.mock.clear_requests();
+    lab.look_up().await.unwrap();
+    assert_eq!(lab.calls(), [Service::KeyValue, Service::ContentPolicy, Service::PieceHashFile]);
+    let renewed = lab.control_plane.status().key_value.unwrap().expires_at;
+    assert!(renewed >= expires_at, "{renewed} is not later than {expires_at}");
 }
 
 #[tokio::test(start_paused = true)]

@@ -11,12 +11,12 @@ use std::{
 use connected_cache_config::ByteSize;
 use connected_cache_mock_control_plane::{
     self as mock, Array, Discovery, Fault, ListedPeer,
-    control_plane::{JoinRecord, Service, WrongAnswer},
+    control_plane::{Expectation, JoinRecord, ScriptedReply, Service, WrongAnswer},
 };
 
 use super::{
     super::Policy,
-    lab::{LENGTH, Lab, content, eventually, fault, standing},
+    lab::{LENGTH, Lab, SERVICES, content, eventually, fault, standing},
 };
 use crate::metrics::{CallResult, Service as Counted};
 
@@ -83,7 +83,7 @@ fn texts(values: &[&str]) -> Vec<Option<String>> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_session_joins_again_in_time_at_completion_and_at_its_end() {
+async fn a_session_joins_again_in_time_and_ends_with_the_join_that_says_that_nothing_is_left() {
     let fetch = Fetch::start().await;
     fetch.lab.until_joined(1).await;
     fetch.set_left(1000);
@@ -94,20 +94,35 @@ async fn a_session_joins_again_in_time_at_completion_and_at_its_end() {
     fetch.set_left(0);
     fetch.advance(Duration::from_secs(1)).await;
     fetch.lab.until_joined(3).await;
-    fetch.set_left(GONE);
-    fetch.advance(Duration::from_secs(1)).await;
-    fetch.lab.until_joined(4).await;
+    // Nothing of it is given to peers, so there is nothing to stay for.
     eventually("the session ends", || fetch.sessions() == 0).await;
-    assert_eq!(fetch.member("Left"), texts(&[&LENGTH.to_string(), "1000", "0", "0"]));
-    assert_eq!(fetch.member("Seq"), texts(&["0", "1", "2", "3"]));
+    fetch.advance(10 * MINUTE).await;
+    assert_eq!(fetch.member("Left"), texts(&[&LENGTH.to_string(), "1000", "0"]));
+    assert_eq!(fetch.member("Seq"), texts(&["0", "1", "2"]));
     let first = Some("1".to_owned());
-    assert_eq!(fetch.member("JoinRequestEvent"), [first, None, None, None]);
-    assert_eq!(fetch.member("RestrictedUpload"), texts(&["1"; 4]));
+    assert_eq!(fetch.member("JoinRequestEvent"), [first, None, None]);
+    assert_eq!(fetch.member("RestrictedUpload"), texts(&["1"; 3]));
     let downloaded = (LENGTH - 1000).to_string();
-    let all = LENGTH.to_string();
-    assert_eq!(fetch.member("DownloadedCdn"), texts(&["0", &downloaded, &all, &all]));
+    assert_eq!(fetch.member("DownloadedCdn"), texts(&["0", &downloaded, &LENGTH.to_string()]));
     assert_eq!(fetch.lab.refusals(), Vec::<String>::new());
     assert_eq!(fetch.lab.called(Service::Discovery), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_session_of_content_that_nobody_fetches_any_more_says_so_and_ends() {
+    let fetch = Fetch::start().await;
+    fetch.lab.until_joined(1).await;
+    fetch.set_left(1000);
+    fetch.advance(Duration::from_secs(2)).await;
+    let is_seen = || fetch.lab.control_plane.status().sessions.values().all(|shown| shown.left_bytes == 1000);
+    eventually("the standing is seen", is_seen).await;
+    fetch.set_left(GONE);
+    fetch.advance(Duration::from_secs(2)).await;
+    eventually("the farewell", || fetch.joins().len() == 2).await;
+    eventually("the session ends", || fetch.sessions() == 0).await;
+    // The last that was known.
+    assert_eq!(fetch.member("Left"), texts(&[&LENGTH.to_string(), "1000"]));
+    assert_eq!(fetch.member("Seq"), texts(&["0", "1"]));
 }
 
 #[tokio::test(start_paused = true)]
@@ -176,6 +191,84 @@ async fn without_an_array_discovery_is_asked_again_after_ten_minutes() {
     fetch.advance(MINUTE + Duration::from_secs(1)).await;
     fetch.lab.until_called(Service::Discovery, 2).await;
     assert_eq!(fetch.lab.called(Service::Array), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_discovery_or_an_array_that_is_named_without_https_is_not_called() {
+    let lab = Lab::start().await;
+    let policy = lab.look_up().await.unwrap().policy;
+    let content_policy = format!("https://{SERVICES}/content/{{contentId}}/contentpolicy");
+    for (discovery, array) in [
+        (format!("http://{SERVICES}/disc/{{contentId}}"), format!("https://{SERVICES}/array/1/")),
+        (format!("https://{SERVICES}/disc"), format!("https://{SERVICES}/array/1/")),
+        (format!("https://{SERVICES}/disc/v2/content/{{contentId}}"), format!("http://{SERVICES}/array/1/")),
+    ] {
+        let lab = Lab::start().await;
+        let scripted = |service, json| Expectation {
+            reply: Some(ScriptedReply { status: 200, json }),
+            ..Expectation::any(service)
+        };
+        let key_value = serde_json::json!({
+            "ContentPolicy_EndpointFullUri": content_policy, "Discovery_EndpointFullUri": discovery,
+        });
+        let arrays = serde_json::json!([{"CollectiveArray": array}]);
+        lab.mock
+            .expect(Some(vec![
+                Expectation::any(Service::Geo),
+                scripted(Service::KeyValue, key_value),
+                scripted(Service::Discovery, arrays),
+                Expectation::any(Service::Array),
+            ]))
+            .unwrap();
+        lab.control_plane.join(&content().url, &policy, || Some(standing(LENGTH)));
+        eventually("an error", || lab.control_plane.status().errors.contains_key("Discovery")).await;
+        let asked = usize::from(discovery.starts_with("https") && discovery.contains('{'));
+        assert_eq!(
+            (lab.called(Service::Discovery), lab.called(Service::Array)),
+            (asked, 0),
+            "{discovery} {array}"
+        );
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn scope_and_restriction_of_the_configuration_are_told_and_only_so_many_peers_are_taken() {
+    let peer = |number: u8| ListedPeer {
+        content: None,
+        peer_id: format!("{number:02x}").repeat(20),
+        ip: [192, 0, 2, number].into(),
+        port: 7680,
+        left: 0,
+    };
+    let array = Array { peers: (1..=5).map(peer).collect(), ..Array::default() };
+    let lab = Lab::start_with(mock::ControlPlane { array, ..Default::default() }, |config| {
+        let join = &mut config.sharing.array_join;
+        (join.scope, join.peers_wanted) = (connected_cache_config::ArrayScope::Internet, 3);
+        join.reported_ip = Some("10.9.8.7".parse().unwrap());
+        config.control_plane.profile = 769;
+        config.control_plane.client_version = "10.2.3.4".to_owned();
+    })
+    .await;
+    let policy = lab.look_up().await.unwrap().policy;
+    lab.control_plane.join(&content().url, &policy, || Some(standing(LENGTH)));
+    lab.until_joined(1).await;
+    let joined = lab.mock.arrays().joins.remove(0);
+    for (name, value) in [
+        ("Scope", "3"),
+        ("PeersWanted", "3"),
+        ("ReportedIp", "10.9.8.7"),
+        ("Profile", "769"),
+        ("ClientDialectVersionMajor", "10"),
+        ("ClientDialectVersionMinor", "2"),
+        ("ClientDialectVersionBuild", "3"),
+        ("ClientDialectVersionRevision", "4"),
+        ("AltCatalogId", content().url.as_str()),
+        ("PeerId", lab.control_plane.status().peer_id.as_str()),
+    ] {
+        assert_eq!(joined.fields[name], value, "{name}");
+    }
+    let sessions = lab.control_plane.status().sessions;
+    assert_eq!(sessions[policy.content_id.as_str()].peers.len(), 3);
 }
 
 #[tokio::test(start_paused = true)]

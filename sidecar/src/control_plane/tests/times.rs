@@ -4,12 +4,12 @@ use std::time::Duration;
 
 use connected_cache_mock_control_plane::{
     self as mock, Fault, KeyValue, SharingPolicy,
-    control_plane::{Service, WrongAnswer},
+    control_plane::{Expectation, ScriptedReply, Service, WrongAnswer},
 };
 
 use super::{
     super::{Content, SimpleMode},
-    lab::{LENGTH, Lab, answers, content, fault},
+    lab::{LENGTH, Lab, SERVICES, answers, content, fault},
 };
 
 const MINUTE: Duration = Duration::from_mins(1);
@@ -74,6 +74,53 @@ async fn geo_has_three_tries_and_then_nobody_asks_for_ten_minutes() {
     look_up(&lab, 10).await.unwrap();
     look_up(&lab, 1).await.unwrap();
     assert_eq!(lab.called(Service::Geo), 4);
+}
+
+#[tokio::test(start_paused = true)]
+async fn geo_is_asked_again_after_about_one_and_two_seconds() {
+    let lab = Lab::start().await;
+    lab.set_faults(vec![Fault { status: Some(500), ..fault(Service::Geo) }]);
+    let (sender, mut pauses) = tokio::sync::mpsc::unbounded_channel();
+    let on_retry = move |reason| {
+        let _ = sender.send(reason);
+    };
+    let content = content();
+    let mut look_up = Box::pin(lab.control_plane.look_up(&content, None, &on_retry));
+    // A quarter more or less.
+    for (call, least, most) in [(1, 740, 1260), (2, 1490, 2510)] {
+        tokio::select! {
+            outcome = &mut look_up => panic!("{outcome:?}"),
+            reason = pauses.recv() => assert_eq!(reason, Some(SimpleMode::Unreachable)),
+        }
+        tokio::time::advance(Duration::from_millis(least)).await;
+        for _ in 0..100 {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(lab.called(Service::Geo), call, "asked again too early");
+        tokio::time::advance(Duration::from_millis(most - least)).await;
+    }
+    assert_eq!(look_up.await.unwrap_err(), SimpleMode::Unreachable);
+    assert_eq!(lab.called(Service::Geo), 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn another_key_value_of_geo_is_asked_at_once() {
+    let lab = Lab::start_with(key_value(Some(5 * 86_400)), |_| {}).await;
+    look_up(&lab, 1).await.unwrap();
+    let geo = serde_json::json!({"KeyValue_EndpointFullUri": format!("https://{SERVICES}/all?region=2"),
+                                 "Version": "2", "CountryCode": "DE"});
+    let geo = Expectation {
+        reply: Some(ScriptedReply { status: 200, json: geo }),
+        ..Expectation::any(Service::Geo)
+    };
+    let others = [Service::KeyValue, Service::ContentPolicy, Service::PieceHashFile].map(Expectation::any);
+    lab.mock.expect(Some(others.into_iter().chain([geo]).collect())).unwrap();
+    // What KeyValue said holds for four more days, but is of another KeyValue.
+    tokio::time::advance(25 * HOUR).await;
+    look_up(&lab, 2).await.unwrap();
+    let asked: Vec<String> =
+        lab.requests(Service::KeyValue).into_iter().map(|request| request.target).collect();
+    assert_eq!((asked.len(), asked[1].starts_with("/all?region=2&")), (2, true), "{asked:?}");
 }
 
 #[tokio::test(start_paused = true)]
@@ -169,14 +216,19 @@ async fn a_service_that_asks_to_be_left_alone_is() {
 
 #[tokio::test(start_paused = true)]
 async fn an_answer_without_a_policy_holds_for_a_quarter_of_an_hour() {
-    let lab = Lab::start_with(answers(SharingPolicy::Unknown), |_| {}).await;
-    assert_eq!(lab.look_up().await.unwrap_err(), SimpleMode::UnknownContent);
-    tokio::time::advance(14 * MINUTE).await;
-    assert_eq!(lab.look_up().await.unwrap_err(), SimpleMode::UnknownContent);
-    assert_eq!(lab.called(Service::ContentPolicy), 1);
-    tokio::time::advance(2 * MINUTE).await;
-    assert_eq!(lab.look_up().await.unwrap_err(), SimpleMode::UnknownContent);
-    assert_eq!(lab.called(Service::ContentPolicy), 2);
+    for (policy, reason) in [
+        (SharingPolicy::Unknown, SimpleMode::UnknownContent),
+        (SharingPolicy::Forbidden, SimpleMode::Forbidden),
+    ] {
+        let lab = Lab::start_with(answers(policy), |_| {}).await;
+        assert_eq!(lab.look_up().await.unwrap_err(), reason);
+        tokio::time::advance(14 * MINUTE).await;
+        assert_eq!(lab.look_up().await.unwrap_err(), reason);
+        assert_eq!(lab.called(Service::ContentPolicy), 1, "{reason}");
+        tokio::time::advance(2 * MINUTE).await;
+        assert_eq!(lab.look_up().await.unwrap_err(), reason);
+        assert_eq!(lab.called(Service::ContentPolicy), 2, "{reason}");
+    }
 }
 
 #[tokio::test(start_paused = true)]
