@@ -1,10 +1,13 @@
-//! The admin listener: `/livez`, `/readyz`, `/metrics` and `/summary` (dossier delivery-optimization 1.9), `/classes` and
-//! `/objects`. Never reachable through the content port.
+//! The admin listener: `/livez`, `/readyz`, `/metrics` and `/summary` (dossier delivery-optimization 1.9), `/classes`,
+//! `/objects` and `/control-plane`. Never reachable through the content port.
 
 mod authority;
+mod check;
+mod control_plane;
 mod objects;
 mod selectors;
 mod summary;
+mod verification;
 
 use std::{
     fmt::Write,

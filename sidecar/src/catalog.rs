@@ -8,32 +8,35 @@
 mod answer;
 mod fetch;
 mod fill;
+mod keeping;
 mod known;
 mod memory;
 mod object;
 mod opening;
 mod passing;
 mod purge;
+mod reading;
+mod remembered;
 mod transit;
+mod verification;
+mod verify;
+mod whole;
 mod writers;
 
 use std::{
     collections::HashSet,
-    sync::{Arc, atomic::Ordering},
-    time::Duration,
+    sync::Arc,
+    time::{Duration, Instant},
 };
 
-use bytes::Bytes;
 use connected_cache_core::{ByteRange, ContentClass, ObjectKey, PIECE_LENGTH_BYTES, PieceIndex};
-use connected_cache_sendfile::stream::SMALLEST;
-use connected_cache_store::{FillError, ReadError, Store, Trust};
+use connected_cache_store::Store;
 use futures::StreamExt;
 use parking_lot::Mutex;
-use sha2::{Digest, Sha256};
 
 use crate::{
+    control_plane::ControlPlane,
     metrics::{Counters, Source},
-    priority::step_back,
     settings::RulesByClass,
     tasks::Tasks,
     upstream::{FetchTarget, Upstream, UpstreamError},
@@ -41,24 +44,27 @@ use crate::{
 
 pub(crate) use fill::{Fill, Found};
 pub(crate) use memory::Room;
-pub(crate) use object::{Object, ObjectHead, now_seconds};
+pub(crate) use object::{Object, ObjectHead, is_metadata, now_seconds};
 pub(crate) use passing::{PassedBody, Wanted};
+pub(crate) use verification::{Comparisons, Verdict};
+pub(crate) use whole::Whole;
 
 use opening::Openings;
-use passing::Passing;
+use remembered::Remembered;
 use transit::{LookUp, Transit};
+use verify::Checked;
 use writers::Writers;
 
-/// How long a piece waits for the evictor to make room for it.
-const ROOM_PATIENCE: Duration = Duration::from_secs(2);
-/// Bytes of one read for readers that touch the bytes: what every slow client may hold in memory.
-const MAX_COPIED_BYTES: usize = 128 << 10;
 /// Pieces of one object that are fetched at once in the background.
 const BACKGROUND_PIECES: usize = 4;
 /// Pieces before a range that have to be here for it to look like one of a sequence.
 const LEAST_RUN: u64 = 2;
 /// Most pieces that are fetched before anybody asks for them.
 pub(crate) const MOST_AHEAD: u64 = 8;
+/// How long a key is remembered as one that is not shared.
+const NOT_SHARED: Duration = Duration::from_mins(1);
+/// How long the parent is not asked for content of which it gave a bad piece.
+const DOUBTFUL: Duration = Duration::from_mins(15);
 /// What one known object takes in memory, roughly, beside its bytes.
 const OBJECT_BYTES: u64 = 1024;
 
@@ -132,6 +138,7 @@ struct CatalogState {
     upstream: Upstream,
     counters: Arc<Counters>,
     tasks: Tasks,
+    inquiries: Tasks,
     rules: RulesByClass,
     room: Room,
     writers: Writers,
@@ -139,9 +146,14 @@ struct CatalogState {
     objects: quick_cache::sync::Cache<ObjectKey, Arc<Object>, ByBytes>,
     openings: Openings,
     transit: Transit,
-    passing: Passing,
+    /// Keys that were found not to be shared, so that requests for them don't wait for each other.
+    passing: Remembered,
+    /// Keys of which the parent gave a bad piece, so that it is not asked for them.
+    doubtful: Remembered,
     /// Objects that are being fetched as a whole.
     completing: Mutex<HashSet<ObjectKey>>,
+    /// `None` = no piece is checked against hashes.
+    control_plane: Option<ControlPlane>,
 }
 
 #[derive(Clone)]
@@ -159,8 +171,13 @@ pub(crate) struct CatalogParts {
     pub(crate) store: Arc<Store>,
     pub(crate) upstream: Upstream,
     pub(crate) counters: Arc<Counters>,
+    /// Fetches, which have a moment to end.
     pub(crate) tasks: Tasks,
+    /// Questions to the control plane, which need none.
+    pub(crate) inquiries: Tasks,
     pub(crate) rules: RulesByClass,
+    /// `None` = no piece is checked against hashes.
+    pub(crate) control_plane: Option<ControlPlane>,
     /// Memory for hot objects and for pieces in transit, half each.
     pub(crate) memory_bytes: u64,
 }
@@ -169,21 +186,24 @@ impl Catalog {
     pub(crate) fn new(parts: CatalogParts) -> Self {
         let memory = parts.memory_bytes / 2;
         let items = usize::try_from(memory / (4 * OBJECT_BYTES)).unwrap_or(usize::MAX);
-        let CatalogParts { store, upstream, counters, tasks, rules, .. } = parts;
+        let CatalogParts { store, upstream, counters, tasks, inquiries, rules, control_plane, .. } = parts;
         Self {
             shared: Arc::new(CatalogState {
                 store,
                 upstream,
                 counters,
                 tasks,
+                inquiries,
                 rules,
                 room: Room::new(memory),
                 writers: Writers::new(),
                 objects: quick_cache::sync::Cache::with_weighter(items, memory, ByBytes),
                 openings: Openings::default(),
                 transit: Transit::default(),
-                passing: Passing::default(),
+                passing: Remembered::for_some(NOT_SHARED),
+                doubtful: Remembered::for_some(DOUBTFUL),
                 completing: Mutex::default(),
+                control_plane,
             }),
         }
     }
@@ -205,6 +225,9 @@ impl Catalog {
         target: &FetchTarget,
         anew: bool,
     ) -> Piece {
+        if anew || !object.has(piece) {
+            self.ask_if_due(object, target, Instant::now());
+        }
         let fill = match self.shared.transit.look_up(object, piece, anew) {
             LookUp::Stored => return Piece::Stored,
             LookUp::Joined(fill) => return Piece::Filling(fill, Source::Memory),
@@ -247,6 +270,7 @@ impl Catalog {
             let length =
                 count.saturating_mul(PIECE_LENGTH_BYTES).min(object.generation().content_length_bytes);
             let mut room = self.shared.room.spare(length)?;
+            self.ask_if_due(object, target, Instant::now());
             let run = self.shared.transit.register_run(object, piece, count);
             if run.is_empty() {
                 break;
@@ -321,153 +345,5 @@ impl Catalog {
     /// Whether the piece can be served without waiting for an origin.
     pub(crate) fn is_here(&self, object: &Arc<Object>, piece: PieceIndex) -> bool {
         self.shared.transit.is_here(object, piece)
-    }
-
-    /// Ends a fill: stores what is complete, then lets go of it.
-    async fn settle(
-        &self,
-        object: &Arc<Object>,
-        piece: PieceIndex,
-        fill: &Arc<Fill>,
-        result: Result<(), UpstreamError>,
-    ) {
-        let complete = result.is_ok() && fill.is_complete();
-        if !complete {
-            // Gone first, so that whoever tries again begins anew.
-            self.shared.transit.remove(object, piece);
-            fill.finish(result);
-            return;
-        }
-        fill.finish(Ok(()));
-        match self.keep(object, piece, fill).await {
-            // Who still reads along goes on from the store, and could fetch the piece again if it were evicted by then.
-            Ok(()) if object.generation().is_named() => fill.release(),
-            // Content without a validator can't be continued by another fetch, and what was in the store all the time may be
-            // just what could not be read: these bytes stay with their readers.
-            Ok(()) | Err(FillError::Present) => {}
-            Err(error) => {
-                self.shared.counters.pieces_passed_through.fetch_add(1, Ordering::Relaxed);
-                tracing::debug!(object = %object.key(), piece = piece.number(), %error, "a piece was passed through");
-            }
-        }
-        self.shared.transit.remove(object, piece);
-    }
-
-    /// Stores a complete piece; waits a moment for room.
-    async fn keep(&self, object: &Arc<Object>, piece: PieceIndex, fill: &Arc<Fill>) -> Result<(), FillError> {
-        let chunks = fill.chunks();
-        if object.is_small() {
-            object.keep_small(Bytes::from(chunks.concat()));
-        }
-        let number = object::index(piece);
-        let Some(mut stored) = self.place(object) else { return Err(FillError::Unhealthy) };
-        let mut outcome = self.write(&stored, number, &chunks).await;
-        if matches!(outcome, Err(FillError::Unhealthy | FillError::Io(_)))
-            && let Some(other) = self.place(object).filter(|other| !Arc::ptr_eq(other, &stored))
-        {
-            stored = other;
-            outcome = self.write(&stored, number, &chunks).await;
-        }
-        if matches!(outcome, Err(FillError::Full)) {
-            let waiting = stored.clone();
-            let room = tokio::task::spawn_blocking(move || waiting.wait_for_room(number, ROOM_PATIENCE));
-            if room.await.unwrap_or(false) {
-                outcome = self.write(&stored, number, &chunks).await;
-            }
-        }
-        outcome
-    }
-
-    async fn write(
-        &self,
-        stored: &Arc<connected_cache_store::Object>,
-        piece: usize,
-        chunks: &[Bytes],
-    ) -> Result<(), FillError> {
-        let (number, stored, chunks) = (stored.number(), stored.clone(), chunks.to_vec());
-        let work = move || {
-            let mut writing = stored.begin(piece)?;
-            writing.append_all(&chunks)?;
-            let mut hasher = Sha256::new();
-            for chunk in &chunks {
-                hasher.update(chunk);
-            }
-            writing.commit(hasher.finalize().into(), Trust::Origin)
-        };
-        self.shared.writers.run(number, work).await.unwrap_or(Err(FillError::Unhealthy))
-    }
-
-    /// The whole of a stored piece in hand, so that it can't be evicted under the one who reads it; `None` = it can't be read, and
-    /// the object is forgotten. For content without a validator, which no other fetch can continue; it has one piece.
-    pub(crate) async fn hold(
-        &self,
-        object: &Arc<Object>,
-        piece: PieceIndex,
-        mapped: bool,
-    ) -> Option<Arc<Fill>> {
-        let length = object.layout().range_of(piece).length();
-        let fill = Fill::new(length);
-        let mut first = 0;
-        while first < length {
-            let within = ByteRange { first, last: length - 1 };
-            let Some(bytes) =
-                self.read(object, piece, within, mapped).await.filter(|bytes| !bytes.is_empty())
-            else {
-                self.forget(object);
-                return None;
-            };
-            first += bytes.len() as u64;
-            fill.push(bytes).ok()?;
-        }
-        fill.finish(Ok(()));
-        Some(Arc::new(fill))
-    }
-
-    /// Stored bytes from the beginning of a range of a piece, all or as many as one read gives; `None` if they can't be read
-    /// (gone, damaged, or the disk fails). `mapped` = the reader only hands them to the kernel, so they need not be copied.
-    pub(crate) async fn read(
-        &self,
-        object: &Arc<Object>,
-        piece: PieceIndex,
-        within: ByteRange,
-        mapped: bool,
-    ) -> Option<Bytes> {
-        let stored = object.stored()?;
-        let number = object::index(piece);
-        let offset = usize::try_from(within.first).ok()?;
-        let length = usize::try_from(within.length()).ok()?;
-        if let Some(bytes) = object.small() {
-            return Some(bytes.slice(offset..offset + length));
-        }
-        if !stored.is_ready(number, offset, length) {
-            let loading = stored.clone();
-            let load = move || {
-                step_back();
-                loading.make_ready(number, offset, length)
-            };
-            let loaded = tokio::task::spawn_blocking(load).await;
-            if let Err(error) = loaded.ok()? {
-                if matches!(error, ReadError::Damaged(_)) {
-                    self.shared.counters.pieces_rejected.fetch_add(1, Ordering::Relaxed);
-                }
-                tracing::warn!(object = %object.key(), piece = piece.number(), %error, "a stored piece can't be read");
-                return None;
-            }
-        }
-        if object.is_small() {
-            let whole = stored.read_copied(number, 0, stored.length_of(number)).ok()?;
-            object.keep_small(whole.clone());
-            return Some(whole.slice(offset..offset + length));
-        }
-        // Short slices are copied by the socket anyway.
-        if mapped && length >= SMALLEST {
-            return stored.read(number, offset, length).ok();
-        }
-        let length = length.min(MAX_COPIED_BYTES);
-        if length < SMALLEST {
-            return stored.read_copied(number, offset, length).ok();
-        }
-        let reading = stored.clone();
-        tokio::task::spawn_blocking(move || reading.read_copied(number, offset, length)).await.ok()?.ok()
     }
 }

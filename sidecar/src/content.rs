@@ -58,6 +58,13 @@ pub(crate) struct ContentState {
     pub(crate) via: Via,
 }
 
+impl ContentState {
+    /// Half of the time that a client still waits for its first byte, which came with a request that began then.
+    fn half_of_time(&self, begun: Instant) -> Duration {
+        self.first_byte.saturating_sub(begun.elapsed()) / 2
+    }
+}
+
 /// Times that a request starts over when its object changes at the origin before the reply has begun.
 const MAX_ATTEMPTS: usize = 3;
 
@@ -75,7 +82,7 @@ pub(crate) async fn serve(state: Arc<ContentState>, request: Request<Body>) -> R
         Ok(content) => {
             let meter = Meter { ledger, counters: state.counters.clone() };
             // Around everything: retries, second requests and a slow first byte of the body must not add up.
-            let answering = answer(&state, &content, meter.clone());
+            let answering = answer(&state, &content, begun, meter.clone());
             let answered = tokio::time::timeout(state.first_byte, answering).await;
             let outcome = answered.unwrap_or(Err(Refusal::Upstream(UpstreamError::TimedOut)));
             let outcome =
@@ -103,17 +110,22 @@ pub(crate) async fn serve(state: Arc<ContentState>, request: Request<Body>) -> R
 
 type Answer = Result<(Response<Body>, CacheResult), Refusal>;
 
-async fn answer(state: &Arc<ContentState>, request: &ContentRequest, meter: Meter) -> Answer {
+async fn answer(state: &Arc<ContentState>, request: &ContentRequest, begun: Instant, meter: Meter) -> Answer {
     let mut attempt = 1;
     loop {
-        match attempt_answer(state, request, meter.clone()).await {
+        match attempt_answer(state, request, begun, meter.clone()).await {
             Err(Refusal::Upstream(UpstreamError::Changed)) if attempt < MAX_ATTEMPTS => attempt += 1,
             other => return other,
         }
     }
 }
 
-async fn attempt_answer(state: &Arc<ContentState>, request: &ContentRequest, meter: Meter) -> Answer {
+async fn attempt_answer(
+    state: &Arc<ContentState>,
+    request: &ContentRequest,
+    begun: Instant,
+    meter: Meter,
+) -> Answer {
     let opened = match state.catalog.open(&request.opening()).await {
         Ok(opened) => opened,
         Err(OpenError::NotShared) => return Box::pin(pass_on(state, request, meter)).await,
@@ -163,7 +175,9 @@ async fn attempt_answer(state: &Arc<ContentState>, request: &ContentRequest, met
     // The reply begins once its first bytes are here: until then a failure can still be told by a status.
     let first = match stored_piece(&opened, range) {
         Some(stored) => stored,
-        None => Box::pin(first_piece(state, &opened, range, &request.target, meter.is_mapped())).await?,
+        None => {
+            Box::pin(first_piece(state, &opened, range, &request.target, begun, meter.is_mapped())).await?
+        }
     };
     let (result, source) = match (&first.1, result) {
         (Piece::Stored, _) => (result, Source::Disk),
@@ -226,6 +240,7 @@ async fn first_piece(
     opened: &Opened,
     range: ByteRange,
     target: &FetchTarget,
+    begun: Instant,
     mapped: bool,
 ) -> Result<FirstPiece, UpstreamError> {
     let layout = opened.object.layout();
@@ -233,17 +248,25 @@ async fn first_piece(
     let bytes = layout.range_of(piece);
     // What opening fetched counts as fetched for the one who opened.
     if let Some((number, fill)) = opened.first.as_ref().filter(|(number, _)| *number == piece) {
-        fill.read(range.first - bytes.first).await?;
-        let source = if opened.collapsed { Source::Memory } else { Source::Origin };
-        return Ok((*number, Piece::Filling(fill.clone(), source)));
+        match fill.ready(range.first - bytes.first, state.half_of_time(begun)).await {
+            Ok(()) => {
+                let source = if opened.collapsed { Source::Memory } else { Source::Origin };
+                return Ok((*number, Piece::Filling(fill.clone(), source)));
+            }
+            // It is fetched once more.
+            Err(UpstreamError::BadPiece) => {}
+            Err(error) => return Err(error),
+        }
     }
     loop {
         let found = state.catalog.piece(&opened.object, piece, target);
         if let Piece::Filling(fill, source) = &found
-            && let Err(error) = fill.read(range.first - bytes.first).await
+            && let Err(error) = fill.ready(range.first - bytes.first, state.half_of_time(begun)).await
         {
-            // Another client's signature was refused; ours is to be judged by itself.
-            if *source == Source::Memory && error.is_about_signature_of(target) {
+            // Another client's signature was refused; ours is to be judged by itself. And a bad piece is fetched once more.
+            if (*source == Source::Memory && error.is_about_signature_of(target))
+                || error == UpstreamError::BadPiece
+            {
                 continue;
             }
             return Err(error);

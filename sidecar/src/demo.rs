@@ -1,6 +1,6 @@
-//! `connected-cache-sidecar demo`: three sidecars, a mock origin and a scripted Windows client in one process, without
-//! root and without Kubernetes. It shows what the cache is for, bytes that cross the internet against bytes that clients
-//! get, and checks every byte and every count on the way.
+//! `connected-cache-sidecar demo`: three sidecars, a mock origin with its control plane and a scripted Windows client in one
+//! process, without root and without Kubernetes. It shows what the cache is for, bytes that cross the internet against bytes
+//! that clients get, and checks every byte and every count on the way.
 //!
 //! It exists only with the cargo feature `demo`, so that the shipped binary carries no test code.
 
@@ -9,6 +9,7 @@ mod table;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use connected_cache_config::{Log, LogFormat, LogLevel};
 use connected_cache_mock_control_plane as mock;
@@ -23,6 +24,10 @@ use table::Row;
 const PARALLEL: usize = 4;
 /// What a cache may ask the origin beyond the content itself, for each object, to learn its size.
 const PROBE_ALLOWANCE_BYTES: u64 = 64 << 10;
+
+/// How long the check of what is stored may take.
+const PATIENCE: Duration = Duration::from_mins(1);
+const LOOK_EVERY: Duration = Duration::from_millis(10);
 
 /// What the user asked for.
 #[derive(Debug, clap::Args)]
@@ -95,6 +100,7 @@ async fn show(stage: &mut Stage) -> Result<(), DemoError> {
         show.step(pod, "whole, the first time", Mode::Whole, first).await?;
         show.step(pod, "whole, again", Mode::Whole, Internet::Nothing).await?;
         show.step(pod, "1 MiB ranges", Mode::Ranges, Internet::Nothing).await?;
+        show.check_pieces(pod).await;
     }
     show.stage.restart(0).await?;
     show.step(0, "whole, after a restart", Mode::Whole, Internet::Nothing).await?;
@@ -146,6 +152,27 @@ impl Show<'_> {
         self.wrong += wrong.len();
         self.rows.push(row);
         Ok(())
+    }
+
+    /// Every piece that a cache stored was checked.
+    async fn check_pieces(&mut self, pod: usize) {
+        let pieces = self.stage.content_pieces();
+        // Hashes that came late are for what was stored before them, too.
+        let all = async {
+            while self.stage.verified_pieces(pod) < pieces {
+                tokio::time::sleep(LOOK_EVERY).await;
+            }
+        };
+        let _ = tokio::time::timeout(PATIENCE, all).await;
+        let verified = self.stage.verified_pieces(pod);
+        let name = self.stage.pod_name(pod);
+        println!(
+            "{name:<8}{verified} of {pieces} pieces checked against hashes that the control plane authenticates"
+        );
+        if verified != pieces {
+            println!("  wrong: expected {pieces} checked pieces, counted {verified}");
+            self.wrong += 1;
+        }
     }
 
     fn miscounts(&self, row: &Row, mode: Mode, requests: u64, internet: Internet) -> Vec<String> {

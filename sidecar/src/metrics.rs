@@ -7,6 +7,7 @@ mod bandwidth;
 mod control_plane;
 mod histograms;
 mod requests;
+mod simple_mode;
 
 use std::{
     collections::BTreeMap,
@@ -30,6 +31,7 @@ use control_plane::CallCounts;
 pub(crate) use control_plane::{CallResult, Service};
 use histograms::{EvictedAges, FirstBytes};
 use requests::RequestCounts;
+use simple_mode::SimpleModeCounts;
 
 /// Where bytes that a client got came from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -122,8 +124,16 @@ pub struct Counters {
     pub parent_fallbacks: AtomicU64,
     /// Pieces that could not be stored.
     pub pieces_passed_through: AtomicU64,
-    /// Stored pieces whose bytes were not those that were stored.
+    /// Pieces whose bytes were not those that were stored, or not the authenticated ones.
     pub pieces_rejected: AtomicU64,
+    /// Pieces that were found to be the authenticated ones.
+    pub pieces_verified: AtomicU64,
+    /// Times that the bytes of a fetched piece were hashed.
+    pub pieces_hashed: AtomicU64,
+    /// Fetched pieces that were stored.
+    pub pieces_admitted: AtomicU64,
+    /// Objects that went to simple mode.
+    pub(crate) simple_mode_objects: SimpleModeCounts,
     /// Stored pieces that were checked in the background.
     pub pieces_scrubbed: AtomicU64,
     /// Bytes that were purged from volumes.
@@ -215,6 +225,7 @@ impl Metrics {
         let provider = SdkMeterProvider::builder().with_reader(exporter).build();
         let meter = provider.meter("connectedcache");
         instrument_counters(&meter, counters);
+        simple_mode::instrument(&meter, counters);
         instrument_store(&meter, store);
         bandwidth::instrument(&meter, counters, bandwidth);
         control_plane::instrument(&meter, counters);
@@ -266,7 +277,7 @@ fn instrument_counters(meter: &opentelemetry::metrics::Meter, counters: &Arc<Cou
             }
         })
         .build();
-    let single: [(&'static str, &'static str, Counter); 10] = [
+    let single: [(&'static str, &'static str, Counter); 13] = [
         ("connectedcache_origin_bytes", "Body bytes fetched from origins or the parent", |c| &c.origin_bytes),
         ("connectedcache_origin_requests", "Requests to origins, or to the parent first", |c| {
             &c.origin_requests
@@ -280,6 +291,11 @@ fn instrument_counters(meter: &opentelemetry::metrics::Meter, counters: &Arc<Cou
             &c.pieces_passed_through
         }),
         ("connectedcache_pieces_rejected", "Pieces whose bytes were wrong", |c| &c.pieces_rejected),
+        ("connectedcache_pieces_verified", "Pieces found to be the authenticated ones", |c| {
+            &c.pieces_verified
+        }),
+        ("connectedcache_pieces_hashed", "Times that a fetched piece was hashed", |c| &c.pieces_hashed),
+        ("connectedcache_pieces_admitted", "Fetched pieces that were stored", |c| &c.pieces_admitted),
         ("connectedcache_pieces_scrubbed", "Stored pieces checked in the background", |c| &c.pieces_scrubbed),
         ("connectedcache_purged_bytes", "Bytes purged from volumes", |c| &c.purged_bytes),
         ("connectedcache_purged_objects", "Objects purged", |c| &c.purged_objects),

@@ -3,6 +3,8 @@
 mod class_rules;
 mod policy;
 
+use std::path::PathBuf;
+
 use connected_cache_config::{self as config, ScheduledCap, TimeOfDay};
 use connected_cache_core::{
     AllowList, AllowedOrigin, BandwidthLimits, BandwidthPlan, BitRate, ContentClass, OriginPatternError,
@@ -36,6 +38,11 @@ pub(crate) const fn query_rule(content: &config::Content) -> QueryRule {
         config::IgnoreQuery::Auto => QueryRule::DropSignatures,
         config::IgnoreQuery::Never => QueryRule::KeepAll,
     }
+}
+
+/// Where what the control plane said survives restarts: on the first volume, beside what the store has there.
+pub(crate) fn control_plane_file(storage: &config::Storage) -> PathBuf {
+    storage.volumes.first().map_or_else(PathBuf::new, |volume| volume.path.join("control-plane.json"))
 }
 
 /// The caps of every time of the day; an error for a zone that nobody knows here.

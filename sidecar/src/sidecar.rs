@@ -11,7 +11,7 @@ use std::{
 };
 
 use connected_cache_config::{Config, ConfigError};
-use connected_cache_core::OriginPatternError;
+use connected_cache_core::{AllowList, OriginPatternError};
 use connected_cache_store::{Policy, Store, StoreError, Watcher};
 use http::HeaderValue;
 use tokio::{net::TcpListener, sync::Semaphore};
@@ -19,10 +19,11 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     access_log::AccessLog,
-    admin::{self, AdminState, Authority, Objects, TokenError},
+    admin::{self, AdminState, Authority, Objects, Reporter, TokenError},
     bandwidth::Bandwidth,
     catalog::{Catalog, CatalogParts, now_seconds},
     content::{ContentState, Via},
+    control_plane::{ControlPlane, ControlPlaneError},
     header_names,
     metrics::{Counters, Metrics, MetricsError, Source},
     server::Server,
@@ -82,6 +83,9 @@ pub enum StartError {
         /// The id.
         id: String,
     },
+    /// The control plane can't be asked.
+    #[error(transparent)]
+    ControlPlane(#[from] ControlPlaneError),
     /// Metrics can't be set up.
     #[error(transparent)]
     Metrics(#[from] MetricsError),
@@ -112,9 +116,7 @@ impl Sidecar {
     /// Opens the volumes, binds the listeners and begins to serve. Port 0 picks a free port.
     pub async fn start(config: Config) -> Result<Self, StartError> {
         config.validate()?;
-        for key in config.not_in_effect() {
-            tracing::warn!(key, "this key is set but has no effect in this release");
-        }
+        warn_of_idle_keys(&config);
         let node_name = settings::node_name(&config.node);
         let id = config.node.id.clone().unwrap_or_else(|| node_name.clone());
         let node_id = HeaderValue::try_from(&id).map_err(|_| StartError::NodeId { id: id.clone() })?;
@@ -136,12 +138,15 @@ impl Sidecar {
         let upstream = Upstream::new(&config, allow_list.clone(), bandwidth.clone(), counters.clone());
         let first_byte = upstream.first_byte_budget();
         let rules = RulesByClass::new(&config.content);
+        let control_plane = control_plane_of(&config, &allow_list, &upstream, &counters, &services)?;
         let catalog = Catalog::new(CatalogParts {
             store: store.clone(),
             upstream,
             counters: counters.clone(),
             tasks: fetches.clone(),
+            inquiries: services.clone(),
             rules,
+            control_plane: control_plane.clone(),
             memory_bytes: settings::memory_bytes(&config.storage),
         });
         let upkeep = Upkeep::new(store.clone(), counters.clone(), &config);
@@ -189,22 +194,36 @@ impl Sidecar {
         if let Some(listener) = http {
             sidecar.connections.spawn(server.run(listener, None));
         }
-        if let Some(bandwidth) = bandwidth {
-            sidecar.services.spawn(bandwidth.follow());
-        }
-        sidecar.services.spawn(upkeep.clone().remove_leftovers());
-        sidecar.services.spawn(upkeep.clone().scrub());
-        sidecar.services.spawn(upkeep.expire());
-        sidecar.services.spawn(reporter.clone().run());
+        sidecar.keep_up(upkeep, &reporter, bandwidth);
         if let Some(listener) = admin {
             let shares = settings::shares(&config.content);
-            let objects =
-                Objects { catalog, store: store.clone(), allow_list, query_rule, shares, authority };
+            let objects = Objects {
+                catalog,
+                store: store.clone(),
+                allow_list,
+                query_rule,
+                shares,
+                authority,
+                control_plane,
+                checking: Arc::default(),
+                least_shared_bytes: config.sharing.array_join.min_content_size.bytes(),
+            };
             let router = admin::router(AdminState { ready, metrics, store, reporter }, objects);
             sidecar.services.spawn(admin::serve(listener, router, sidecar.end_admin.clone()));
         }
         sidecar.say_where(&node_name);
         Ok(sidecar)
+    }
+
+    /// Background work that goes on until the end.
+    fn keep_up(&self, upkeep: Upkeep, reporter: &Arc<Reporter>, bandwidth: Option<Arc<Bandwidth>>) {
+        if let Some(bandwidth) = bandwidth {
+            self.services.spawn(bandwidth.follow());
+        }
+        self.services.spawn(upkeep.clone().remove_leftovers());
+        self.services.spawn(upkeep.clone().scrub());
+        self.services.spawn(upkeep.expire());
+        self.services.spawn(reporter.clone().run());
     }
 
     fn say_where(&self, node: &str) {
@@ -242,6 +261,12 @@ impl Sidecar {
     #[must_use]
     pub fn origin_bytes(&self) -> u64 {
         self.counters.origin_bytes.load(Ordering::Relaxed)
+    }
+
+    /// Pieces that were found to be those of an authenticated piece hash file so far.
+    #[must_use]
+    pub fn pieces_verified(&self) -> u64 {
+        self.counters.pieces_verified.load(Ordering::Relaxed)
     }
 
     /// Readiness falls and every reply asks its client for another connection; listeners keep accepting for
@@ -285,6 +310,24 @@ impl Sidecar {
             self.abort.cancel();
         }
     }
+}
+
+fn warn_of_idle_keys(config: &Config) {
+    for key in config.not_in_effect() {
+        tracing::warn!(key, "this key is set but has no effect in this release");
+    }
+}
+
+/// The client of the control plane by configuration; `None` = it is off.
+fn control_plane_of(
+    config: &Config,
+    allow_list: &Arc<AllowList>,
+    upstream: &Upstream,
+    counters: &Arc<Counters>,
+    tasks: &Tasks,
+) -> Result<Option<ControlPlane>, ControlPlaneError> {
+    let kept = settings::control_plane_file(&config.storage);
+    ControlPlane::start(config, allow_list.clone(), upstream.clone(), counters.clone(), kept, tasks.clone())
 }
 
 /// What every content connection shares, by configuration.

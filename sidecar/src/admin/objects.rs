@@ -7,7 +7,7 @@ use axum::{
     extract::{ConnectInfo, RawQuery, State},
     http::{HeaderMap, StatusCode},
     response::{IntoResponse, Response},
-    routing::get,
+    routing::{get, post},
 };
 use connected_cache_core::{AllowList, ContentClass, QueryRule};
 use connected_cache_store::{Entry, Page, Store};
@@ -15,9 +15,12 @@ use serde::Serialize;
 
 use super::{
     Authority,
+    check::check,
+    control_plane::control_plane,
     selectors::{Listing, Rules, Selectors},
+    verification::VerificationReport,
 };
-use crate::{catalog::Catalog, metrics::by_class};
+use crate::{catalog::Catalog, control_plane::ControlPlane, metrics::by_class};
 
 /// What lists and purges work with.
 pub(crate) struct Objects {
@@ -28,6 +31,12 @@ pub(crate) struct Objects {
     /// Classes with a bound, in percent of each volume.
     pub(crate) shares: BTreeMap<ContentClass, u8>,
     pub(crate) authority: Authority,
+    /// `None` = it is off.
+    pub(crate) control_plane: Option<ControlPlane>,
+    /// Content that is shorter, in bytes, has no peers.
+    pub(crate) least_shared_bytes: u64,
+    /// One final check at a time.
+    pub(crate) checking: Arc<tokio::sync::Mutex<()>>,
 }
 
 #[derive(Debug, Serialize)]
@@ -61,6 +70,7 @@ struct ObjectReport {
     last_used: u64,
     pinned: bool,
     volume: String,
+    verification: VerificationReport,
 }
 
 #[derive(Debug, Serialize)]
@@ -79,12 +89,14 @@ struct PurgeFailure {
 }
 
 /// A reply that is an error: a status and what to do.
-type Refused = (StatusCode, String);
+pub(super) type Refused = (StatusCode, String);
 
 pub(super) fn router(objects: Objects) -> Router {
     Router::new()
         .route("/classes", get(classes))
         .route("/objects", get(list).delete(purge))
+        .route("/objects/check", post(check))
+        .route("/control-plane", get(control_plane))
         .with_state(Arc::new(objects))
 }
 
@@ -116,7 +128,7 @@ async fn list(
     let page = page
         .map_err(|_| unavailable("the list was interrupted, ask again".to_owned()))?
         .map_err(|error| unavailable(error.to_string()))?;
-    Ok(Json(report(page, sees_queries)).into_response())
+    Ok(Json(objects.report(page, sees_queries)).into_response())
 }
 
 async fn purge(
@@ -149,25 +161,36 @@ async fn purge(
 }
 
 impl Objects {
-    fn rules(&self) -> Rules<'_> {
+    pub(super) fn rules(&self) -> Rules<'_> {
         Rules { allow_list: &self.allow_list, query_rule: self.query_rule }
     }
 
-    fn forbidden(&self, what: &str) -> Refused {
+    fn report(&self, page: Page, sees_queries: bool) -> PageReport {
+        let report = |entry: Entry| {
+            let verification = VerificationReport::of(&entry, &self.catalog, self.least_shared_bytes);
+            object_report(entry, sees_queries, verification)
+        };
+        PageReport {
+            objects: page.entries.into_iter().map(report).collect(),
+            next: page.next.map(|next| next.to_string()),
+        }
+    }
+
+    pub(super) fn forbidden(&self, what: &str) -> Refused {
         (StatusCode::FORBIDDEN, format!("{what}: {}\n", self.authority.advice()))
     }
 }
 
-fn bad_request(reason: String) -> Refused {
+pub(super) fn bad_request(reason: String) -> Refused {
     (StatusCode::BAD_REQUEST, reason + "\n")
 }
 
-fn unavailable(reason: String) -> Refused {
+pub(super) fn unavailable(reason: String) -> Refused {
     (StatusCode::SERVICE_UNAVAILABLE, reason + "\n")
 }
 
-fn report(page: Page, sees_queries: bool) -> PageReport {
-    let object = |entry: Entry| ObjectReport {
+fn object_report(entry: Entry, sees_queries: bool, verification: VerificationReport) -> ObjectReport {
+    ObjectReport {
         key: if sees_queries { entry.key } else { redacted(&entry.key) },
         class: ContentClass::of_number(entry.class).name(),
         length: entry.length,
@@ -177,10 +200,7 @@ fn report(page: Page, sees_queries: bool) -> PageReport {
         last_used: entry.last_used,
         pinned: entry.pinned,
         volume: entry.volume.display().to_string(),
-    };
-    PageReport {
-        objects: page.entries.into_iter().map(object).collect(),
-        next: page.next.map(|next| next.to_string()),
+        verification,
     }
 }
 

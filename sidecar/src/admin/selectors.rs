@@ -26,6 +26,13 @@ pub(super) struct Listing {
     pub(super) after: Option<Cursor>,
 }
 
+/// One object, and what it is to be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct WholeCheck {
+    pub(super) key: ObjectKey,
+    pub(super) sha256: Option<[u8; 32]>,
+}
+
 /// How URLs become keys.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Rules<'a> {
@@ -52,6 +59,25 @@ impl Listing {
             }
         }
         Ok(listing)
+    }
+}
+
+impl WholeCheck {
+    /// Reads the query of a final check.
+    pub(super) fn parse(query: &str, rules: Rules<'_>) -> Result<Self, String> {
+        let (mut selectors, mut sha256) = (Selectors::default(), None);
+        for (name, value) in parameters(query)? {
+            match name.as_str() {
+                "url" => drop(selectors.take("url", &value, rules)?),
+                "sha256" => {
+                    let digest = hex::decode(&value).ok().and_then(|bytes| bytes.try_into().ok());
+                    sha256 = Some(digest.ok_or("sha256 must be 64 hex digits")?);
+                }
+                name => return Err(unknown(name, "url, sha256")),
+            }
+        }
+        let key = selectors.key.ok_or("say which object: url=<percent-encoded URL>")?;
+        Ok(Self { key, sha256 })
     }
 }
 

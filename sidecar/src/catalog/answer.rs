@@ -93,7 +93,8 @@ pub(super) fn head(headers: &HeaderMap, length: u64, clock: Clock) -> Result<Obj
         etag: text_of(headers, &header::ETAG),
         last_modified: text_of(headers, &header::LAST_MODIFIED),
     };
-    Ok(ObjectHead { generation, headers: passed_on(headers), freshness: freshness(headers, clock) })
+    let (headers, freshness) = (passed_on(headers), freshness(headers, clock));
+    Ok(ObjectHead { generation, headers, freshness, policy: None })
 }
 
 /// Whether the answer may be kept and given to others: nothing forbids it, it does not depend on what one client sent, and if

@@ -1,7 +1,10 @@
 //! Fetches: the head of an object with its first piece, a run of pieces by one range, and the whole stream of an origin that
 //! knows no ranges. What an answer says about length and validators decides whether its bytes belong to the object at all.
 
-use std::sync::{Arc, atomic::Ordering};
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::Instant,
+};
 
 use bytes::Bytes;
 use connected_cache_core::{ByteRange, PIECE_LENGTH_BYTES, PieceIndex, PieceLayout};
@@ -61,11 +64,13 @@ impl Catalog {
         piece_number: u64,
         known: Option<Arc<Object>>,
     ) -> Result<Opened, OpenError> {
+        let begun = Instant::now();
         let first = piece_number.saturating_mul(PIECE_LENGTH_BYTES);
         let range = ByteRange { first, last: first.saturating_add(PIECE_LENGTH_BYTES - 1) };
         let Some(room) = self.shared.room.wait(PIECE_LENGTH_BYTES).await else {
             return Err(UpstreamError::NoRoom.into());
         };
+        let target = &self.trusted_target(kept.key, known.as_deref(), target);
         let conditions = known.as_ref().map(|known| conditions(known)).unwrap_or_default();
         let asked = match self.ask(target, Some(range), &conditions).await {
             // An empty object has no byte to ask for; its head comes with a plain request.
@@ -109,6 +114,7 @@ impl Catalog {
             None => self.known(kept.key).await,
         };
         let object = self.admit(kept, answer.head.clone(), &current);
+        self.ask_if_due(&object, target, begun);
         let is_the_same = known.is_some_and(|known| Arc::ptr_eq(&known, &object));
         let freshly = if is_the_same { Freshly::Validated } else { Freshly::NotAsked };
         let opened = |object, first| Opened { object, first, collapsed: false, freshly };
@@ -122,7 +128,10 @@ impl Catalog {
         // Before anybody asks for the next piece, so that it waits for the stream instead of opening another.
         let role = answer.part.is_none().then(|| self.shared.transit.join_stream(&object, piece));
         let (catalog, task_object, run) = (self.clone(), object.clone(), vec![(piece, fill.clone())]);
-        self.shared.tasks.spawn(async move { catalog.take_body(&task_object, run, answer, role).await });
+        let target = target.clone();
+        self.shared
+            .tasks
+            .spawn(async move { catalog.take_body(&task_object, &target, run, answer, role).await });
         Ok(opened(object, Some((piece, fill))))
     }
 
@@ -135,12 +144,13 @@ impl Catalog {
     ) {
         let (Some((first, _)), Some((last, _))) = (run.first(), run.last()) else { return };
         let (first, last) = (*first, *last);
+        let target = &self.trusted_target(object.key(), Some(object), target);
         let layout = object.layout();
         let range = ByteRange { first: layout.range_of(first).first, last: layout.range_of(last).last };
         let error = match self.ask(target, Some(range), &HeaderMap::new()).await {
-            Ok(Asked::Content(answer)) if belongs(&answer, object) => {
+            Ok(Asked::Content(answer)) if belongs(&answer, object) || replaces(&answer, object, first) => {
                 let role = answer.part.is_none().then(|| self.shared.transit.join_stream(object, first));
-                return self.take_body(object, run, *answer, role).await;
+                return self.take_body(object, target, run, *answer, role).await;
             }
             // Another length, another validator: none of the stored pieces may be continued with these bytes.
             Ok(Asked::Content(_)) | Err(UpstreamError::OutsideContent { .. }) => {
@@ -169,6 +179,7 @@ impl Catalog {
     async fn take_body(
         &self,
         object: &Arc<Object>,
+        target: &FetchTarget,
         run: Vec<(PieceIndex, Arc<Fill>)>,
         answer: Answer,
         role: Option<StreamRole>,
@@ -176,17 +187,17 @@ impl Catalog {
         let Some((first, _)) = run.first() else { return };
         let (first, body) = (*first, answer.body);
         match (answer.part, role) {
-            (Some(part), _) => self.pour_run(object, run, part, body).await,
+            (Some(part), _) => self.pour_run(object, target, run, part, body).await,
             (None, Some(StreamRole::Carry)) => {
                 // Only the first waits for this stream; the others begin anew when somebody asks for them.
                 self.fail_run(object, &run[1..], &UpstreamError::WrongLength);
-                self.carry_stream(object, first, body).await;
+                self.carry_stream(object, target, first, body).await;
             }
             (None, Some(StreamRole::Wait)) => self.fail_run(object, &run[1..], &UpstreamError::WrongLength),
             (None, _) => {
                 self.fail_run(object, &run[1..], &UpstreamError::WrongLength);
                 let result = self.pour_alone(&run[0].1, body, object.layout(), first).await;
-                self.settle(object, first, &run[0].1, result).await;
+                self.settle(object, first, &run[0].1, target, result).await;
             }
         }
     }
@@ -195,6 +206,7 @@ impl Catalog {
     async fn pour_run(
         &self,
         object: &Arc<Object>,
+        target: &FetchTarget,
         run: Vec<(PieceIndex, Arc<Fill>)>,
         part: ByteRange,
         mut body: Body,
@@ -215,12 +227,10 @@ impl Catalog {
                     Ok(()) => {
                         next = expected.last + 1;
                         // Stored by the side, so that the next piece is not held up.
-                        let (catalog, object) = (self.clone(), object.clone());
-                        stored.push(
-                            self.shared
-                                .tasks
-                                .spawn(async move { catalog.settle(&object, piece, &fill, Ok(())).await }),
-                        );
+                        let (catalog, object, target) = (self.clone(), object.clone(), target.clone());
+                        stored.push(self.shared.tasks.spawn(async move {
+                            catalog.settle(&object, piece, &fill, &target, Ok(())).await;
+                        }));
                         continue;
                     }
                     Err(cause) => error = Some(cause),
@@ -234,7 +244,13 @@ impl Catalog {
 
     /// The origin ignored the range and sends everything: cut the stream into pieces, keep those that are missing, and
     /// stop once the asked one is done, nobody waits for more, and the rest would not be kept anyway.
-    async fn carry_stream(&self, object: &Arc<Object>, asked: PieceIndex, mut body: Body) {
+    async fn carry_stream(
+        &self,
+        object: &Arc<Object>,
+        target: &FetchTarget,
+        asked: PieceIndex,
+        mut body: Body,
+    ) {
         let layout = object.layout();
         let mut rest = Bytes::new();
         let mut result = Ok(());
@@ -242,7 +258,7 @@ impl Catalog {
             let fill = self.shared.transit.advance_stream(object, piece);
             result = self.pour_from_stream(fill.as_deref(), &mut body, &mut rest, layout, piece).await;
             if let Some(fill) = fill {
-                self.settle(object, piece, &fill, result.clone()).await;
+                self.settle(object, piece, &fill, target, result.clone()).await;
             }
             if result.is_err() {
                 break;
@@ -255,7 +271,7 @@ impl Catalog {
         // Whoever still waits for this stream waits in vain.
         let error = result.err().unwrap_or(UpstreamError::WrongLength);
         for (piece, fill) in self.shared.transit.end_stream(object) {
-            self.settle(object, piece, &fill, Err(error.clone())).await;
+            self.settle(object, piece, &fill, target, Err(error.clone())).await;
         }
     }
 
@@ -372,6 +388,16 @@ impl Catalog {
 /// Whether the bytes are of the state that is kept. One that came as a whole in one piece needs no validator for that.
 fn belongs(answer: &Answer, object: &Object) -> bool {
     answer.head.generation.agrees_with(object.generation())
+}
+
+/// Whether the bytes may take the place of a bad piece. Content without a validator has no state that they could be of: its
+/// length and the check have to do, as nobody has seen any of it.
+fn replaces(answer: &Answer, object: &Object, piece: PieceIndex) -> bool {
+    let (theirs, ours) = (&answer.head.generation, object.generation());
+    !theirs.is_named()
+        && !ours.is_named()
+        && theirs.content_length_bytes == ours.content_length_bytes
+        && object.verification().is_some_and(|verification| verification.was_rejected(piece))
 }
 
 /// A 304 to a request without conditions.

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use connected_cache_core::{ContentClass, ObjectKey};
 use connected_cache_store::StoreError;
 
-use super::{Catalog, Object, ObjectHead, opening::Kept};
+use super::{Catalog, Object, ObjectHead, Verdict, opening::Kept, verification::Verification};
+use crate::control_plane::Policy;
 
 type Stored = connected_cache_store::Object;
 
@@ -16,6 +17,12 @@ pub(super) enum Known {
     /// Something that can't be read now, so nobody knows what it is.
     Unreadable(Arc<Stored>),
     Nothing,
+}
+
+/// What is known of the hashes of an object.
+pub(crate) struct KnownHashes {
+    pub(crate) verdict: Verdict,
+    pub(crate) policy: Option<Arc<Policy>>,
 }
 
 /// What memory holds of a key.
@@ -85,7 +92,7 @@ impl Catalog {
             self.shared.store.remove(&stored);
             return Known::Nothing;
         }
-        let object = Arc::new(Object::new(key.clone(), stored.class(), head, Some(stored)));
+        let object = Arc::new(Object::new(key.clone(), stored.class(), head, Some(stored), self.verifies()));
         if let Some(passed) = passed {
             let head = passed.head();
             object.refresh(head.freshness, head.headers.clone());
@@ -108,15 +115,29 @@ impl Catalog {
         let encoded = head.encode();
         let Some(_held) = ticket.hold() else {
             // For those who wait, and nobody else.
-            return Arc::new(Object::new(key.clone(), class.number(), head, None));
+            return Arc::new(Object::new(key.clone(), class.number(), head, None, self.verifies()));
         };
         let stays =
             matches!(known, Known::Unreadable(stored) if stored.takes_pieces() && !stored.is_removed());
         let length = head.generation.content_length_bytes;
         let stored = if stays { None } else { self.create(key, class, length, &encoded, known) };
-        let object = Arc::new(Object::new(key.clone(), class.number(), head, stored));
+        let object = Arc::new(Object::new(key.clone(), class.number(), head, stored, self.verifies()));
         self.shared.objects.insert(key.clone(), object.clone());
         object
+    }
+
+    /// What is known of the hashes of an object that is in memory, without using it.
+    pub(crate) fn known_of(&self, key: &ObjectKey) -> KnownHashes {
+        let Some(object) = self.shared.objects.peek(key) else {
+            return KnownHashes { verdict: Verdict::Unasked, policy: None };
+        };
+        let verdict = object.verification().map_or(Verdict::Unasked, Verification::verdict);
+        KnownHashes { verdict, policy: object.head().policy.clone() }
+    }
+
+    /// Whether pieces are checked against hashes at all.
+    pub(crate) fn verifies(&self) -> bool {
+        self.shared.control_plane.is_some()
     }
 
     fn create(

@@ -2,7 +2,7 @@
 
 use std::{
     sync::{
-        Arc, OnceLock,
+        Arc,
         atomic::{AtomicU64, Ordering},
     },
     time::{SystemTime, UNIX_EPOCH},
@@ -13,6 +13,9 @@ use connected_cache_core::{ByteRange, Freshness, Generation, ObjectKey, PieceInd
 use http::{HeaderName, HeaderValue};
 use parking_lot::{Mutex, RwLock};
 use serde::{Deserialize, Serialize};
+
+use super::verification::{Comparisons, Verdict, Verification};
+use crate::control_plane::{KeptPolicy, Policy};
 
 /// Objects of at most so many bytes are kept in memory while they are used: no file access for a reply of one packet or few.
 pub(crate) const SMALL_BYTES: u64 = 64 << 10;
@@ -28,6 +31,8 @@ pub(crate) struct ObjectHead {
     /// The origin's headers that are passed on.
     pub(crate) headers: Vec<(HeaderName, HeaderValue)>,
     pub(crate) freshness: Freshness,
+    /// What the control plane said of it.
+    pub(crate) policy: Option<Arc<Policy>>,
 }
 
 /// One object in one generation.
@@ -40,7 +45,10 @@ pub(crate) struct Object {
     head: Mutex<Arc<ObjectHead>>,
     /// `None` = nothing of it can be kept: it is empty, or no volume takes writes. Another one once it was moved.
     stored: RwLock<Option<Arc<connected_cache_store::Object>>>,
-    small: OnceLock<Bytes>,
+    /// All of a small object.
+    small: RwLock<Option<Bytes>>,
+    /// `None` = its pieces are not checked against hashes: there is no control plane, or it holds hashes itself.
+    verification: Option<Verification>,
     /// When its origin was last asked about it and stayed silent, in seconds since 1970; 0 = never.
     silent_at: AtomicU64,
 }
@@ -57,6 +65,8 @@ struct Attributes {
     must_revalidate: bool,
     stale_while_revalidate_seconds: Option<u64>,
     stale_if_error_seconds: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    policy: Option<KeptPolicy>,
 }
 
 impl ObjectHead {
@@ -72,6 +82,7 @@ impl ObjectHead {
             must_revalidate: self.freshness.must_revalidate,
             stale_while_revalidate_seconds: self.freshness.stale_while_revalidate_seconds,
             stale_if_error_seconds: self.freshness.stale_if_error_seconds,
+            policy: self.policy.as_deref().map(KeptPolicy::from),
         };
         // Can't fail: text and numbers only.
         serde_json::to_vec(&attributes).unwrap_or_default()
@@ -97,6 +108,7 @@ impl ObjectHead {
                 stale_while_revalidate_seconds: attributes.stale_while_revalidate_seconds,
                 stale_if_error_seconds: attributes.stale_if_error_seconds,
             },
+            policy: attributes.policy.as_ref().and_then(KeptPolicy::policy).map(Arc::new),
         })
     }
 }
@@ -107,15 +119,18 @@ impl Object {
         class: u8,
         head: ObjectHead,
         stored: Option<Arc<connected_cache_store::Object>>,
+        is_verified: bool,
     ) -> Self {
         let generation = head.generation.clone();
+        let is_verified = is_verified && !is_metadata(&key);
         Self {
             key,
             class,
             generation,
             head: Mutex::new(Arc::new(head)),
             stored: RwLock::new(stored),
-            small: OnceLock::new(),
+            small: RwLock::default(),
+            verification: is_verified.then(Verification::default),
             silent_at: AtomicU64::new(0),
         }
     }
@@ -127,6 +142,59 @@ impl Object {
     /// Number of its content class.
     pub(super) const fn class(&self) -> u8 {
         self.class
+    }
+
+    /// What is known of the hashes of its pieces; `None` = they are not checked against any.
+    pub(crate) const fn verification(&self) -> Option<&Verification> {
+        self.verification.as_ref()
+    }
+
+    /// Whether its bytes are seen as they come.
+    pub(super) fn shows_at_once(&self) -> bool {
+        self.verification.as_ref().is_none_or(Verification::shows_at_once)
+    }
+
+    /// Comparisons of its stored bytes with hashes that came late.
+    pub(crate) fn comparisons(&self) -> Comparisons {
+        self.verification.as_ref().map_or_else(Comparisons::default, Verification::comparisons)
+    }
+
+    /// Whether every piece is checked before it is seen.
+    pub(crate) fn is_checked(&self) -> bool {
+        let verdict = self.verification.as_ref().map(Verification::verdict);
+        matches!(verdict, Some(Verdict::Authenticated(_)))
+    }
+
+    /// Whether every piece is stored and authenticated.
+    pub(super) fn is_authenticated(&self) -> bool {
+        let (_, authenticated, pieces) = self.counts();
+        authenticated == pieces && pieces > 0
+    }
+
+    /// Pieces that are stored, those among them that are authenticated, and all that it has.
+    pub(super) fn counts(&self) -> (usize, usize, usize) {
+        let stored = self.stored.read();
+        stored
+            .as_ref()
+            .map_or((0, 0, usize::try_from(self.layout().piece_count()).unwrap_or(usize::MAX)), |stored| {
+                (stored.committed(), stored.authenticated(), stored.pieces())
+            })
+    }
+
+    /// The control plane said this of it.
+    pub(super) fn keep_policy(&self, policy: &Policy) {
+        let encoded = {
+            let mut head = self.head.lock();
+            if head.policy.as_deref() == Some(policy) {
+                return;
+            }
+            let policy = Some(Arc::new(policy.clone()));
+            *head = Arc::new(ObjectHead { policy, ..ObjectHead::clone(&head) });
+            head.encode()
+        };
+        if let Some(stored) = self.stored() {
+            stored.set_attributes(encoded);
+        }
     }
 
     /// Length and validators; they never change.
@@ -226,8 +294,8 @@ impl Object {
     }
 
     /// The whole of a small object, if it is in memory.
-    pub(super) fn small(&self) -> Option<&Bytes> {
-        self.small.get()
+    pub(super) fn small(&self) -> Option<Bytes> {
+        self.small.read().clone()
     }
 
     /// A range of a small object, if that is in memory.
@@ -242,13 +310,27 @@ impl Object {
         self.generation.content_length_bytes <= SMALL_BYTES
     }
 
-    /// Keeps a small object in memory.
+    /// Keeps a small object in memory, in the place of what was kept before.
     pub(super) fn keep_small(&self, bytes: Bytes) {
         if self.is_small() && bytes.len() as u64 == self.generation.content_length_bytes {
-            // Somebody else may have been faster, with the same bytes.
-            let _ = self.small.set(bytes);
+            *self.small.write() = Some(bytes);
         }
     }
+
+    /// What memory has of a small object is wrong.
+    pub(super) fn forget_small(&self) {
+        *self.small.write() = None;
+    }
+}
+
+/// Whether content is a piece hash file, by the forms of their names that are known (dossier delivery-optimization 2.5).
+pub(crate) fn is_metadata(key: &ObjectKey) -> bool {
+    let path = key.as_str().split('?').next().unwrap_or_default();
+    let is_named_so = path
+        .rsplit('/')
+        .next()
+        .is_some_and(|name| name == "pieceshash" || matches!(name.rsplit_once('.'), Some((_, "phf"))));
+    is_named_so || path.contains("/phf/")
 }
 
 /// A piece's number as the store counts.
@@ -263,6 +345,8 @@ pub(crate) fn now_seconds() -> u64 {
 
 #[cfg(test)]
 mod tests {
+    use connected_cache_wire::delivery_optimization::{ContentId, HashOfHashes};
+
     use super::*;
 
     fn head() -> ObjectHead {
@@ -280,12 +364,22 @@ mod tests {
                 stale_while_revalidate_seconds: None,
                 stale_if_error_seconds: Some(7),
             },
+            policy: None,
         }
     }
 
     #[test]
     fn a_head_is_read_back_as_it_was_kept() {
         assert_eq!(ObjectHead::decode(&head().encode(), 5), Some(head()));
+        let hash = HashOfHashes::from_bytes([7; 32]);
+        let policy = Policy {
+            content_id: ContentId::from_hash_of_hashes(hash),
+            hash_of_hashes: hash,
+            piece_hash_file_urls: vec!["http://example.com/f/pieceshash".parse().unwrap()],
+            expires_at: 9,
+        };
+        let with_policy = ObjectHead { policy: Some(Arc::new(policy)), ..head() };
+        assert_eq!(ObjectHead::decode(&with_policy.encode(), 5), Some(with_policy));
         for broken in [&b""[..], b"{}", b"[1]", b"\xff"] {
             assert_eq!(ObjectHead::decode(broken, 5), None);
         }
@@ -293,11 +387,36 @@ mod tests {
 
     #[test]
     fn refreshing_takes_newer_headers_and_keeps_the_others() {
-        let object = Object::new(ObjectKey::from_stored("example.com/f".into()), 0, head(), None);
+        let object = Object::new(ObjectKey::from_stored("example.com/f".into()), 0, head(), None, false);
         let freshness = Freshness { born_at: 2000, ..head().freshness };
         let control = (http::header::CACHE_CONTROL, HeaderValue::from_static("max-age=9"));
         object.refresh(freshness, vec![control.clone()]);
         assert_eq!(object.head().freshness.born_at, 2000);
         assert_eq!(object.head().headers, [head().headers[0].clone(), control]);
+    }
+    #[test]
+    fn piece_hash_files_are_known_by_every_form_of_their_names_and_content_is_not_taken_for_one() {
+        let is_one = |key: &str| is_metadata(&ObjectKey::from_stored(key.into()));
+        // Dossier 2.5.
+        for name in [
+            "dl.delivery.mp.microsoft.com/filestreamingservice/files/00000000-0000-4000-8000-000000000001/pieceshash",
+            "msedge.b.dl.delivery.mp.microsoft.com/f/pieceshash?P1=1&P4=a",
+            "swdd02-mscdn.manage.microsoft.com/a/b/intunewin.bin.phf",
+            "swdd02-mscdn.manage.microsoft.com/a/b/intunewin.bin.phf?x=y/z",
+            "download.windowsupdate.com/phf/c/e2797dcf9ab1c2d3e4f5061728394a5b6c7d8e9f/0d",
+        ] {
+            assert!(is_one(name), "{name}");
+        }
+        for name in [
+            "a.example/pieceshash/f.cab",
+            "a.example/f.cab?x=/pieceshash",
+            "a.example/f.cab?x=.phf",
+            "a.example/f.cab?x=/phf/",
+            "a.example/phf",
+            "a.example/f.phf.cab",
+            "a.example/mypieceshash",
+        ] {
+            assert!(!is_one(name), "{name}");
+        }
     }
 }

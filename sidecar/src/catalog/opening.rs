@@ -97,6 +97,7 @@ impl Catalog {
         let Some(object) = known.object() else {
             return Box::pin(self.open_by_fetch(request, None)).await;
         };
+        self.ask_if_incomplete(object, request.target);
         let as_it_is = |freshly| Opened { object: object.clone(), first: None, collapsed: false, freshly };
         let (now, freshness) = (now_seconds(), object.head().freshness);
         let seconds = freshness.age_seconds(now).saturating_sub(freshness.lifetime_seconds);

@@ -1,15 +1,10 @@
 //! Content that is not shared: what an origin forbids to keep, or what can't be told from another state of itself. Each request
 //! for it goes to the origin by itself, and its answer is passed on while it comes.
 
-use std::{
-    sync::{Arc, atomic::Ordering},
-    time::{Duration, Instant},
-};
+use std::sync::{Arc, atomic::Ordering};
 
 use bytes::Bytes;
-use connected_cache_core::{
-    ByteRange, Generation, ObjectKey, PIECE_LENGTH_BYTES, RangeHeader, RangeSpec, Selection,
-};
+use connected_cache_core::{ByteRange, Generation, PIECE_LENGTH_BYTES, RangeHeader, RangeSpec, Selection};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 
 use super::{
@@ -22,37 +17,6 @@ use crate::{
     metrics::Counters,
     upstream::{FetchTarget, OriginBody, UpstreamError},
 };
-
-/// How long a key is remembered as one that is not shared.
-const REMEMBERED: Duration = Duration::from_mins(1);
-/// How many are.
-const MOST_REMEMBERED: usize = 4096;
-
-/// Keys that were found not to be shared, so that requests for them don't wait for each other.
-pub(super) struct Passing {
-    keys: quick_cache::sync::Cache<ObjectKey, Instant>,
-}
-
-impl Default for Passing {
-    fn default() -> Self {
-        Self { keys: quick_cache::sync::Cache::new(MOST_REMEMBERED) }
-    }
-}
-
-impl Passing {
-    pub(super) fn holds(&self, key: &ObjectKey) -> bool {
-        let Some(since) = self.keys.get(key) else { return false };
-        let holds = since.elapsed() < REMEMBERED;
-        if !holds {
-            self.keys.remove(key);
-        }
-        holds
-    }
-
-    pub(super) fn add(&self, key: &ObjectKey) {
-        self.keys.insert(key.clone(), Instant::now());
-    }
-}
 
 /// What the client asked.
 #[derive(Clone, Copy, Debug)]
@@ -231,13 +195,5 @@ mod tests {
         let mut short = body(b"012", 1, 4);
         assert_eq!(short.next().await.unwrap().unwrap(), "12");
         assert_eq!(short.next().await, Err(UpstreamError::WrongLength));
-    }
-
-    #[test]
-    fn keys_are_remembered() {
-        let (passing, key) = (Passing::default(), ObjectKey::from_stored("example.com/f".into()));
-        assert!(!passing.holds(&key));
-        passing.add(&key);
-        assert!(passing.holds(&key));
     }
 }

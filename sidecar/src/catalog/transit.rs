@@ -119,6 +119,20 @@ impl Transit {
         self.table.lock().fills.remove(&(address(object), piece));
     }
 
+    /// The pieces of an object that are in transit.
+    pub(super) fn fills_of(&self, object: &Arc<Object>) -> Vec<Arc<Fill>> {
+        let table = self.table.lock();
+        let own = table.fills.iter().filter(|((owner, _), _)| *owner == address(object));
+        own.map(|(_, entry)| entry.fill.clone()).collect()
+    }
+
+    /// A piece is fetched by itself from now on, whatever stream it came from.
+    pub(super) fn detach(&self, object: &Arc<Object>, piece: PieceIndex) {
+        if let Some(entry) = self.table.lock().fills.get_mut(&(address(object), piece)) {
+            entry.from_stream = false;
+        }
+    }
+
     /// For the owner of a fill whose fetch brought the whole object.
     pub(super) fn join_stream(&self, object: &Arc<Object>, piece: PieceIndex) -> StreamRole {
         let mut table = self.table.lock();
@@ -172,7 +186,10 @@ impl Transit {
 
 impl Table {
     fn register(&mut self, object: &Arc<Object>, piece: PieceIndex, from_stream: bool) -> Arc<Fill> {
-        let fill = Arc::new(Fill::new(object.layout().range_of(piece).length()));
+        let length = object.layout().range_of(piece).length();
+        // Asked under the lock: whoever changes it looks at all fills afterwards.
+        let fill = if object.shows_at_once() { Fill::new(length) } else { Fill::held_back(length) };
+        let fill = Arc::new(fill);
         let entry = Entry { _object: object.clone(), fill: fill.clone(), from_stream };
         self.fills.insert((address(object), piece), entry);
         fill

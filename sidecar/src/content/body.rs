@@ -17,7 +17,7 @@ use futures::{Stream, StreamExt, stream};
 use http_body::{Frame, SizeHint};
 
 use crate::{
-    catalog::{Catalog, Fill, Found, MOST_AHEAD, Object, PassedBody, Piece},
+    catalog::{Catalog, Comparisons, Fill, Found, MOST_AHEAD, Object, PassedBody, Piece},
     metrics::{Counters, Source},
     socket::{Ledger, Transport},
     upstream::{FetchTarget, UpstreamError},
@@ -82,6 +82,7 @@ impl BodyPlan<'_> {
             ReadAheadMode::Off => 0,
             ReadAheadMode::Adaptive | ReadAheadMode::WholeObject => FIRST_AHEAD,
         };
+        let comparisons = object.comparisons();
         let reader = Reader {
             mapped: self.meter.is_mapped(),
             catalog: self.catalog.clone(),
@@ -91,9 +92,12 @@ impl BodyPlan<'_> {
             fetched: Vec::new(),
             patience: Patience::new(),
             object,
+            first: range.first,
             next: range.first,
             last: range.last,
             current: first,
+            comparisons,
+            is_unchecked: false,
             retries: RETRIES,
         };
         let stream = stream::try_unfold(reader, |mut reader| async move {
@@ -110,11 +114,17 @@ struct Reader {
     object: Arc<Object>,
     /// The bytes go to the kernel untouched.
     mapped: bool,
+    /// Offset of the first byte.
+    first: u64,
     /// Offset of the next byte.
     next: u64,
     last: u64,
     /// The piece being sent. Holding a fill keeps its bytes.
     current: FirstPiece,
+    /// The comparisons of stored bytes when it began.
+    comparisons: Comparisons,
+    /// Bytes of it were sent that were not checked then.
+    is_unchecked: bool,
     /// Pieces to fetch ahead.
     ahead: u64,
     /// Number of the first piece that was not asked for ahead.
@@ -141,6 +151,8 @@ impl Reader {
             };
             self.current = (piece, state);
             self.ahead = (self.ahead * 2).min(MOST_AHEAD);
+            self.comparisons = self.object.comparisons();
+            self.is_unchecked = false;
         }
         self.fetch_ahead();
         let bounds = layout.range_of(piece);
@@ -174,10 +186,19 @@ impl Reader {
                         }
                         return Ok((bytes, Source::Disk));
                     }
+                    // What was sent of it may have been found wrong, and nothing right can follow that.
+                    None if self.has_begun(piece)
+                        && self.comparisons.may_have_dropped(self.object.comparisons()) =>
+                    {
+                        return Err(UpstreamError::BadPiece);
+                    }
                     None => self.catalog.piece_anew(&self.object, piece, &self.target),
                 },
-                Piece::Filling(fill, source) => match self.patience.wait_for(fill.read(within.first)).await {
-                    Ok(Found::Bytes(bytes)) => return Ok((bytes, source)),
+                Piece::Filling(fill, source) => match self.patience.wait_for(fill.read(within)).await {
+                    Ok(Found::Bytes(bytes)) => {
+                        self.is_unchecked |= !fill.is_checked();
+                        return Ok((bytes, source));
+                    }
                     Ok(Found::Stored) => {
                         if source == Source::Origin {
                             self.fetched.push((piece, fill));
@@ -185,6 +206,14 @@ impl Reader {
                         Piece::Stored
                     }
                     Err(error) if self.patience.is_over() => return Err(error),
+                    // Right bytes must not follow others that nobody has checked.
+                    Err(error)
+                        if self.has_begun(piece)
+                            && (error == UpstreamError::BadPiece
+                                || (self.is_unchecked && self.object.is_checked())) =>
+                    {
+                        return Err(UpstreamError::BadPiece);
+                    }
                     Err(error)
                         if self.retries > 0 && (error.is_temporary() || error == UpstreamError::NoRoom) =>
                     {
@@ -202,6 +231,11 @@ impl Reader {
             };
             self.current.1 = state;
         }
+    }
+
+    /// Whether bytes of this piece were sent.
+    fn has_begun(&self, piece: PieceIndex) -> bool {
+        self.next > self.first.max(self.object.layout().range_of(piece).first)
     }
 
     /// Keeps so many pieces on their way beyond the one that is being sent, within what was asked.

@@ -1,9 +1,12 @@
-//! What the demo runs on: a temporary folder, the mock origin and the sidecars.
+//! What the demo runs on: a temporary folder, the mock origin with its control plane, and the sidecars.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use connected_cache_config::{ByteSize, Config, Content, Listen, Node, Shutdown, Storage, Upstream, Volume};
+use connected_cache_config::{
+    ByteSize, Config, Content, ControlPlane, ControlPlaneMode, Listen, Node, Shutdown, Storage, Upstream,
+    Volume,
+};
 use connected_cache_mock_control_plane as mock;
 use connected_cache_sidecar::Sidecar;
 use mock::client::{self, CacheAddress};
@@ -17,6 +20,8 @@ pub(super) const ORIGIN_HOST: &str = "dl.delivery.mp.microsoft.com";
 const PODS: usize = 3;
 const OBJECTS: u64 = 3;
 const OBJECT_BYTES: u64 = 64 << 20;
+/// The authority of the mock control plane, in the folder.
+const CA_FILE: &str = "control-plane-ca.crt";
 /// Room beside the content for the index of a volume.
 const VOLUME_RESERVE_BYTES: u64 = 256 << 20;
 
@@ -54,8 +59,16 @@ impl Stage {
             formulas: if content.is_some() { Vec::new() } else { generated().collect() },
             folder: content.clone(),
         };
-        let origin =
-            MockControlPlane::start(mock::Config { content: offered, ..mock::Config::default() }).await?;
+        let any_port = Some(SocketAddr::from(([127, 0, 0, 1], 0)));
+        let origin = MockControlPlane::start(mock::Config {
+            listen: mock::Listen { http: any_port, https: any_port },
+            content: offered,
+            control_plane: Some(mock::ControlPlane::default()),
+            ..mock::Config::default()
+        })
+        .await?;
+        let ca = origin.ca_pem().ok_or_else(|| DemoError::NoAddress("the mock control plane".to_owned()))?;
+        std::fs::write(folder.path().join(CA_FILE), ca).map_err(DemoError::Folder)?;
         let mut stage = Self { folder: Some(folder), keep, origin, objects: Vec::new(), pods: Vec::new() };
         let address = stage.origin_address()?;
         stage.objects = client::manifest(&format!("http://{address}/_manifest")).await?;
@@ -114,6 +127,16 @@ impl Stage {
         self.origin.requests().totals.body_bytes
     }
 
+    /// Pieces of 1 MiB that all content has.
+    pub(super) fn content_pieces(&self) -> u64 {
+        self.objects.iter().map(|object| object.length.div_ceil(1 << 20)).sum()
+    }
+
+    /// Pieces that a cache has checked against authenticated hashes.
+    pub(super) fn verified_pieces(&self, pod: usize) -> u64 {
+        self.pods[pod].sidecar.as_ref().map_or(0, Sidecar::pieces_verified)
+    }
+
     pub(super) fn pod_name(&self, pod: usize) -> &str {
         &self.pods[pod].name
     }
@@ -126,6 +149,21 @@ impl Stage {
 
     fn origin_address(&self) -> Result<SocketAddr, DemoError> {
         self.origin.http_address().ok_or_else(|| DemoError::NoAddress("the mock origin".to_owned()))
+    }
+
+    /// The mock's own services, which nobody trusts but these caches.
+    fn control_plane(&self) -> Result<ControlPlane, DemoError> {
+        let missing = || DemoError::NoAddress("the mock control plane".to_owned());
+        let address = self.origin.https_address().ok_or_else(missing)?;
+        Ok(ControlPlane {
+            mode: ControlPlaneMode::Custom,
+            geo_url: Some(format!("https://{address}/geo").parse().map_err(|_| missing())?),
+            ca_file: self.folder.as_ref().map(|folder| folder.path().join(CA_FILE)),
+            // Hashing the content for the first answer takes a while.
+            wait_milliseconds: 60_000,
+            request_timeout_milliseconds: 60_000,
+            ..ControlPlane::default()
+        })
     }
 
     fn config(&self, name: &str) -> Result<Config, DemoError> {
@@ -153,6 +191,7 @@ impl Stage {
                 resolve: [(ORIGIN_HOST.to_owned(), self.origin_address()?)].into(),
                 ..Upstream::default()
             },
+            control_plane: self.control_plane()?,
             // No load balancer has to notice anything here.
             shutdown: Shutdown { drain_seconds: 0, grace_seconds: 5 },
             ..Config::default()

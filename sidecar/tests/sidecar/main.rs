@@ -23,5 +23,7 @@ mod origins;
 mod ranges;
 mod requests;
 mod upstream;
+mod verification;
 mod volumes;
+mod whole;
 mod wire;

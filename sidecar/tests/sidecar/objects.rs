@@ -104,6 +104,10 @@ async fn pages_show_every_object_once_and_selectors_choose_among_them() {
         json!({
             "key": "games.example/g/0", "class": "Xbox", "length": 10, "storedBytes": 4096, "storedPieces": 1, "pieces": 1,
             "lastUsed": last_used, "pinned": false, "volume": folder.display().to_string(),
+            "verification": {
+                "state": "simple", "reason": "off", "code": null, "contentId": null, "hashOfHashes": null,
+                "authenticatedPieces": 0, "storedPieces": 1, "complete": false,
+            },
         })
     );
     for (query, words) in
