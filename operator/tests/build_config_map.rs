@@ -152,7 +152,9 @@ fn a_changed_configuration_changes_the_hash_on_the_pods() {
 fn the_public_control_plane_is_asked_only_where_the_spec_says_so() {
     assert_eq!(rendered(&json!({})).control_plane, Config::default().control_plane);
     assert_eq!(Config::default().control_plane.mode, ControlPlaneMode::None);
-    let control_plane = rendered(&json!({"controlPlane": {"mode": "Microsoft"}})).control_plane;
+    let config = rendered(&json!({"controlPlane": {"mode": "Microsoft"}}));
+    assert!(!config.sharing.array_join.enabled, "peers would hear of the pod");
+    let control_plane = config.control_plane;
     assert_eq!(control_plane.mode, ControlPlaneMode::Microsoft);
     assert_eq!((control_plane.geo_url, control_plane.ca_file), (None, None));
 }

@@ -106,7 +106,8 @@ fn pod_volumes(cache: &ValidatedCache) -> Vec<Volume> {
         .collect()
 }
 
-/// The one key under the name that the configuration says. A pod without it would trust nobody, so it is not optional.
+/// The one key under the name that the configuration says. A pod that moves while it is not there serves all the same: it trusts
+/// nobody until it is, and content goes unchecked.
 fn authorities(named: &CaConfigMap) -> ConfigMapVolumeSource {
     ConfigMapVolumeSource {
         name: named.name.clone(),
@@ -115,7 +116,7 @@ fn authorities(named: &CaConfigMap) -> ConfigMapVolumeSource {
             path: CONTROL_PLANE_CA_FILE.to_owned(),
             ..KeyToPath::default()
         }]),
-        optional: Some(false),
+        optional: Some(true),
         ..ConfigMapVolumeSource::default()
     }
 }

@@ -149,6 +149,8 @@ fn control_plane(spec: &ConnectedCacheSpec, config: &mut Config, problems: &mut 
         ControlPlaneMode::Microsoft => sidecar::ControlPlaneMode::Microsoft,
         ControlPlaneMode::Custom => sidecar::ControlPlaneMode::Custom,
     };
+    // Nothing takes or gives pieces yet, so no peer is to hear of the pod.
+    config.sharing.array_join.enabled = wanted.mode == ControlPlaneMode::None;
     if let Some(url) = &wanted.geo_url {
         match url.parse() {
             Ok(url) => config.control_plane.geo_url = Some(url),
