@@ -8,6 +8,7 @@
 use bytes::Bytes;
 use connected_cache_core::ByteRange;
 use parking_lot::Mutex;
+use sha2::{Digest, Sha256};
 use tokio::{
     sync::{OwnedSemaphorePermit, watch},
     time::{Duration, Instant, timeout_at},
@@ -23,6 +24,8 @@ const LONGEST_HELD: Duration = Duration::from_secs(4);
 pub(crate) struct Fill {
     length_bytes: u64,
     held: Mutex<Held>,
+    /// Hashes bytes as they come, while they are at hand; `None` = nobody asks for it.
+    hasher: Option<Mutex<Sha256>>,
     progress: watch::Sender<Progress>,
 }
 
@@ -66,12 +69,23 @@ impl Fill {
     /// One whose bytes are seen as they come.
     pub(super) fn new(length_bytes: u64) -> Self {
         let held = Mutex::new(Held { visible: u64::MAX, ..Held::default() });
-        Self { length_bytes, held, progress: watch::Sender::new(Progress::Running(0)) }
+        Self { length_bytes, held, hasher: None, progress: watch::Sender::new(Progress::Running(0)) }
     }
 
     /// One whose bytes are seen once [`Self::show`] says so.
     pub(super) fn held_back(length_bytes: u64) -> Self {
-        Self { length_bytes, held: Mutex::default(), progress: watch::Sender::new(Progress::Running(0)) }
+        let held = Mutex::default();
+        Self { length_bytes, held, hasher: None, progress: watch::Sender::new(Progress::Running(0)) }
+    }
+
+    /// With the SHA-256 of its bytes.
+    pub(super) fn hashed(self) -> Self {
+        Self { hasher: Some(Mutex::new(Sha256::new())), ..self }
+    }
+
+    /// SHA-256 of the bytes so far; `None` = they are not hashed.
+    pub(super) fn sha256(&self) -> Option<[u8; 32]> {
+        self.hasher.as_ref().map(|hasher| hasher.lock().clone().finalize().into())
     }
 
     /// All bytes may be seen, those that are still to come too.
@@ -107,6 +121,9 @@ impl Fill {
         }
         held.visible = 0;
         held.chunks.clear();
+        if let Some(hasher) = &self.hasher {
+            *hasher.lock() = Sha256::new();
+        }
         let is_unseen = held.seen == 0;
         drop(held);
         self.progress.send_replace(Progress::Running(0));
@@ -120,6 +137,10 @@ impl Fill {
 
     /// Adds bytes; more than the piece is long are refused.
     pub(super) fn push(&self, bytes: Bytes) -> Result<(), UpstreamError> {
+        if let Some(hasher) = &self.hasher {
+            // One pushes, so they come in order; nobody who reads waits for it.
+            hasher.lock().update(&bytes);
+        }
         let received = {
             let mut held = self.held.lock();
             let before = held.received();
@@ -274,6 +295,18 @@ mod tests {
         fill.release();
         assert_eq!(fill.read(from(5)).await, Ok(Found::Stored));
         assert!(fill.is_complete() && fill.chunks().is_empty());
+    }
+
+    #[test]
+    fn what_is_hashed_is_what_is_there() {
+        let fill = Fill::held_back(6).hashed();
+        assert_eq!(Fill::new(6).sha256(), None);
+        fill.push(Bytes::from_static(b"wrong!")).unwrap();
+        assert!(fill.begin_again());
+        for part in [&b"abc"[..], b"def"] {
+            fill.push(Bytes::from_static(part)).unwrap();
+        }
+        assert_eq!(fill.sha256(), Some(Sha256::digest(b"abcdef").into()));
     }
 
     #[tokio::test]

@@ -42,7 +42,7 @@ impl Catalog {
                 return self.fail_run(object, &[(piece, fill.clone())], &error);
             }
             Checked::Disputed { by, .. } => self.dispute(object, by),
-            Checked::Unchecked | Checked::Right { .. } => {}
+            Checked::Unchecked { .. } | Checked::Right { .. } => {}
         }
         fill.note_checked();
         fill.show();
@@ -108,7 +108,8 @@ impl Catalog {
         let known = match checked {
             Checked::Right { sha256, .. } => Some((*sha256, Trust::Authenticated)),
             Checked::Disputed { sha256, .. } => Some((*sha256, Trust::Origin)),
-            Checked::Unchecked | Checked::Wrong | Checked::Interrupted => None,
+            Checked::Unchecked { sha256 } => sha256.map(|sha256| (sha256, Trust::Origin)),
+            Checked::Wrong | Checked::Interrupted => None,
         };
         let (number, stored, chunks) = (stored.number(), stored.clone(), chunks.to_vec());
         let counters = self.shared.counters.clone();

@@ -189,6 +189,7 @@ impl Table {
         let length = object.layout().range_of(piece).length();
         // Asked under the lock: whoever changes it looks at all fills afterwards.
         let fill = if object.shows_at_once() { Fill::new(length) } else { Fill::held_back(length) };
+        let fill = if object.verification().is_some() { fill.hashed() } else { fill };
         let fill = Arc::new(fill);
         let entry = Entry { _object: object.clone(), fill: fill.clone(), from_stream };
         self.fills.insert((address(object), piece), entry);

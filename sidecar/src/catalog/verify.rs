@@ -15,6 +15,7 @@ use connected_cache_core::{ObjectKey, PIECE_LENGTH_BYTES, PieceIndex};
 
 use super::{
     Catalog, Fill, Object, now_seconds,
+    object::index,
     verification::{Compared, Hashes, Verdict, Verification},
 };
 use crate::{
@@ -34,8 +35,8 @@ const LOGGED_PIECES: usize = 2;
 /// What a check says of a complete piece.
 #[derive(Clone, Debug)]
 pub(super) enum Checked {
-    /// Nothing is known to check it against.
-    Unchecked,
+    /// Nothing is known to check it against. `None` = it was not hashed.
+    Unchecked { sha256: Option<[u8; 32]> },
     /// It is the authenticated one, with this SHA-256.
     Right { sha256: [u8; 32], by: Arc<Hashes> },
     /// It is not, and is to be fetched again.
@@ -164,20 +165,21 @@ impl Catalog {
         fill: &Fill,
         target: &FetchTarget,
     ) -> Checked {
-        let Some(verification) = object.verification() else { return Checked::Unchecked };
+        let Some(verification) = object.verification() else {
+            return Checked::Unchecked { sha256: None };
+        };
         verification.add_fetched(object.layout().range_of(piece).length(), now_seconds());
         // Let go of, or never asked for.
         self.ask_if_due(object, target, Instant::now());
+        self.shared.counters.pieces_hashed.fetch_add(1, Ordering::Relaxed);
         let verdict = verification.concluded().await;
-        let Some(hashes) = verdict.hashes().cloned() else { return Checked::Unchecked };
-        let (chunks, by) = (fill.chunks(), hashes.clone());
-        let counters = self.shared.counters.clone();
-        // Not on a thread that writes: a volume that hangs is no reason to hold anything back.
-        let compared = tokio::task::spawn_blocking(move || {
-            counters.pieces_hashed.fetch_add(1, Ordering::Relaxed);
-            hashes.compare(piece, &chunks)
-        });
-        let Ok(Compared { sha256, is_right }) = compared.await else { return Checked::Interrupted };
+        let Some(hashes) = verdict.hashes().cloned() else {
+            return Checked::Unchecked { sha256: fill.sha256() };
+        };
+        let by = hashes.clone();
+        let Some(Compared { sha256, is_right }) = self.compare(piece, fill, hashes).await else {
+            return Checked::Interrupted;
+        };
         if is_right {
             verification.accept(piece);
             self.shared.counters.pieces_verified.fetch_add(1, Ordering::Relaxed);
@@ -199,6 +201,16 @@ impl Catalog {
             return Checked::Wrong;
         }
         Checked::Disputed { sha256, by, is_kept: is_of_other_content(object, verification) }
+    }
+
+    /// `None` = the process is ending.
+    async fn compare(&self, piece: PieceIndex, fill: &Fill, hashes: Arc<Hashes>) -> Option<Compared> {
+        if let (Some(sha256), Some(expected)) = (fill.sha256(), hashes.sha256_of(index(piece))) {
+            return Some(Compared { sha256, is_right: sha256 == expected });
+        }
+        // Parts have hashes of their own. Not on a thread that writes: a volume that hangs is no reason to hold anything back.
+        let chunks = fill.chunks();
+        tokio::task::spawn_blocking(move || hashes.compare(piece, &chunks)).await.ok()
     }
 
     /// A bad piece: nobody sees it, and it is fetched once more, from the origin itself. If somebody saw the front of it before it could
