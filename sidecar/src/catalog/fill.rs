@@ -97,9 +97,13 @@ impl Fill {
         self.progress.send_modify(|_| ());
     }
 
-    /// No more bytes are seen than were already, until [`Self::show`].
+    /// No more bytes are seen than were already, until [`Self::show`]; unless they were checked, as far as that was possible then, and
+    /// are on their way to a volume.
     pub(super) fn hold_back(&self) {
         let mut held = self.held.lock();
+        if held.is_checked {
+            return;
+        }
         held.visible = held.visible.min(held.seen);
         held.is_front = true;
     }
@@ -338,6 +342,18 @@ mod tests {
         fill.finish(Err(UpstreamError::BadPiece));
         assert_eq!(fill.read(from(0)).await, Err(UpstreamError::BadPiece));
         assert_eq!(fill.read(from(3)).await, Err(UpstreamError::BadPiece));
+    }
+
+    #[tokio::test]
+    async fn what_is_done_is_not_held_back_any_more() {
+        let fill = Fill::new(3);
+        fill.push(Bytes::from_static(b"abc")).unwrap();
+        fill.note_checked();
+        fill.hold_back();
+        fill.show();
+        fill.finish(Ok(()));
+        fill.hold_back();
+        assert_eq!(fill.read(from(1)).await, Ok(bytes("bc")));
     }
 
     #[tokio::test]
