@@ -248,7 +248,7 @@ impl Object {
         self.groups.iter().map(|group| group.committed.load(Ordering::Acquire).count_ones() as usize).sum()
     }
 
-    /// Number of committed pieces that are [`Trust::Authenticated`].
+    /// Number of committed pieces that are [`Trust::Authenticated`](crate::Trust).
     #[must_use]
     pub fn authenticated(&self) -> usize {
         let bits = |group: &Group| {
@@ -561,7 +561,7 @@ impl Object {
     }
 
     /// Tells the keeper to compare the SHA-256 of each committed piece with the authenticated one: what is the same is
-    /// [`Trust::Authenticated`] from then on, what is not is dropped. No piece is read or hashed for it.
+    /// [`Trust::Authenticated`](crate::Trust) from then on, what is not is dropped. No piece is read or hashed for it.
     pub fn authenticate(self: &Arc<Self>, digests: Digests, answer: Answer) {
         self.volume.tell(Message::Authenticate(Authentication { object: Arc::clone(self), digests, answer }));
     }
