@@ -37,9 +37,8 @@ pub(super) async fn check(
     RawQuery(query): RawQuery,
     headers: HeaderMap,
 ) -> Result<Response, Refused> {
-    if !objects.authority.admits(peer.ip(), &headers).await {
-        return Err(objects.forbidden("only who may purge may check, because what is wrong is removed"));
-    }
+    let what = "only who may purge may check, because what is wrong is removed";
+    objects.authorize(peer, &headers, what).await?;
     let WholeCheck { key, sha256 } =
         WholeCheck::parse(&query.unwrap_or_default(), objects.rules()).map_err(bad_request)?;
     let turn = objects.checking.clone().lock_owned().await;

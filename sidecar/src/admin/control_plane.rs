@@ -20,9 +20,7 @@ pub(super) async fn control_plane(
     ConnectInfo(peer): ConnectInfo<SocketAddr>,
     headers: HeaderMap,
 ) -> Result<Response, Refused> {
-    if !objects.authority.admits(peer.ip(), &headers).await {
-        return Err(objects.forbidden("only who may purge sees this, because it names addresses"));
-    }
+    objects.authorize(peer, &headers, "only who may purge sees this, because it names addresses").await?;
     Ok(match &objects.control_plane {
         Some(control_plane) => Json(control_plane.status()).into_response(),
         None => Json(json!({"mode": ControlPlaneMode::None})).into_response(),

@@ -137,9 +137,7 @@ async fn purge(
     RawQuery(query): RawQuery,
     headers: HeaderMap,
 ) -> Result<Response, Refused> {
-    if !objects.authority.admits(peer.ip(), &headers).await {
-        return Err(objects.forbidden("only who is allowed to may purge"));
-    }
+    objects.authorize(peer, &headers, "only who is allowed to may purge").await?;
     let query = query.unwrap_or_default();
     let selectors = Selectors::parse_purge(&query, objects.rules()).map_err(bad_request)?;
     let purged = objects.catalog.purge(selectors.into_filter()).await;
@@ -176,7 +174,17 @@ impl Objects {
         }
     }
 
-    pub(super) fn forbidden(&self, what: &str) -> Refused {
+    /// Refuses whoever may not purge; `what` says what that is needed for.
+    pub(super) async fn authorize(
+        &self,
+        peer: SocketAddr,
+        headers: &HeaderMap,
+        what: &str,
+    ) -> Result<(), Refused> {
+        if self.authority.admits(peer.ip(), headers).await { Ok(()) } else { Err(self.forbidden(what)) }
+    }
+
+    fn forbidden(&self, what: &str) -> Refused {
         (StatusCode::FORBIDDEN, format!("{what}: {}\n", self.authority.advice()))
     }
 }

@@ -1,6 +1,7 @@
 //! What survives a restart.
 
 use connected_cache_mock_control_plane::{Fault, control_plane::Service};
+use serde_json::Value;
 
 use super::lab::{Lab, content, eventually, fault};
 
@@ -8,6 +9,14 @@ use super::lab::{Lab, content, eventually, fault};
 async fn until_kept(lab: &Lab) {
     let is_kept = || std::fs::read_to_string(lab.kept()).is_ok_and(|text| text.contains("registeredCallers"));
     eventually("replies are kept", is_kept).await;
+}
+
+fn kept(lab: &Lab) -> Value {
+    serde_json::from_str(&std::fs::read_to_string(lab.kept()).unwrap()).unwrap()
+}
+
+fn keep(lab: &Lab, kept: &Value) {
+    std::fs::write(lab.kept(), kept.to_string()).unwrap();
 }
 
 #[tokio::test(start_paused = true)]
@@ -30,13 +39,12 @@ async fn what_expired_while_we_were_away_is_asked_for() {
     let mut lab = Lab::start().await;
     lab.look_up().await.unwrap();
     until_kept(&lab).await;
-    let text = std::fs::read_to_string(lab.kept()).unwrap();
-    let mut kept: serde_json::Value = serde_json::from_str(&text).unwrap();
+    let mut kept = kept(&lab);
     for reply in ["geo", "keyValue"] {
         kept[reply]["expiresAt"] = 1_000_000.into();
     }
     lab.restart().await;
-    std::fs::write(lab.kept(), kept.to_string()).unwrap();
+    keep(&lab, &kept);
     lab.restart().await;
     lab.mock.clear_requests();
     lab.look_up().await.unwrap();
@@ -49,14 +57,13 @@ async fn an_expired_reply_of_key_value_that_was_kept_is_used_for_a_week_while_no
     lab.look_up().await.unwrap();
     until_kept(&lab).await;
     lab.restart().await;
-    let text = std::fs::read_to_string(lab.kept()).unwrap();
-    let mut kept: serde_json::Value = serde_json::from_str(&text).unwrap();
+    let mut kept = kept(&lab);
     let expires_at = kept["keyValue"]["expiresAt"].as_u64().unwrap();
     lab.set_faults(vec![Fault { status: Some(500), ..fault(Service::KeyValue) }]);
     // It held for a day from the start of this test on.
     for (days_ago, is_used) in [(6, true), (8, false)] {
         kept["keyValue"]["expiresAt"] = (expires_at - (1 + days_ago) * 86_400).into();
-        std::fs::write(lab.kept(), kept.to_string()).unwrap();
+        keep(&lab, &kept);
         lab.restart().await;
         lab.mock.clear_requests();
         assert_eq!(lab.look_up().await.is_ok(), is_used, "{days_ago} days ago");
@@ -66,7 +73,7 @@ async fn an_expired_reply_of_key_value_that_was_kept_is_used_for_a_week_while_no
     }
     lab.set_faults(Vec::new());
     kept["keyValue"]["expiresAt"] = (expires_at - 2 * 86_400).into();
-    std::fs::write(lab.kept(), kept.to_string()).unwrap();
+    keep(&lab, &kept);
     lab.restart().await;
     lab.mock.clear_requests();
     lab.look_up().await.unwrap();
@@ -81,10 +88,9 @@ async fn at_another_address_geo_is_asked_again() {
     lab.look_up().await.unwrap();
     until_kept(&lab).await;
     lab.restart().await;
-    let text = std::fs::read_to_string(lab.kept()).unwrap();
-    let mut kept: serde_json::Value = serde_json::from_str(&text).unwrap();
+    let mut kept = kept(&lab);
     kept["askedFrom"] = "203.0.113.99".into();
-    std::fs::write(lab.kept(), kept.to_string()).unwrap();
+    keep(&lab, &kept);
     lab.restart().await;
     lab.mock.clear_requests();
     lab.look_up().await.unwrap();
