@@ -70,7 +70,7 @@ impl Catalog {
         let Some(room) = self.shared.room.wait(PIECE_LENGTH_BYTES).await else {
             return Err(UpstreamError::NoRoom.into());
         };
-        let target = &self.trusted_target(kept.key, known.as_deref(), target);
+        let target = &*self.trusted_target(kept.key, known.as_deref(), target);
         let conditions = known.as_ref().map(|known| conditions(known)).unwrap_or_default();
         let asked = match self.ask(target, Some(range), &conditions).await {
             // An empty object has no byte to ask for; its head comes with a plain request.
@@ -144,7 +144,7 @@ impl Catalog {
     ) {
         let (Some((first, _)), Some((last, _))) = (run.first(), run.last()) else { return };
         let (first, last) = (*first, *last);
-        let target = &self.trusted_target(object.key(), Some(object), target);
+        let target = &*self.trusted_target(object.key(), Some(object), target);
         let layout = object.layout();
         let range = ByteRange { first: layout.range_of(first).first, last: layout.range_of(last).last };
         let error = match self.ask(target, Some(range), &HeaderMap::new()).await {

@@ -210,13 +210,18 @@ impl Fill {
         let mut held_until = Instant::now() + longest_held;
         loop {
             let state = progress.borrow_and_update().clone();
-            if let Some(seen) = look(&mut self.held.lock()) {
-                return Ok(seen);
-            }
+            let is_held_back = {
+                let mut held = self.held.lock();
+                if let Some(seen) = look(&mut held) {
+                    return Ok(seen);
+                }
+                held.visible < u64::MAX
+            };
             match state {
                 Progress::Failed(error) => return Err(error),
                 Progress::Complete => return Err(UpstreamError::WrongLength),
                 // The sender lives in `self`, so the channel can't be closed.
+                Progress::Running(_) if !is_held_back => drop(progress.changed().await),
                 Progress::Running(_) => {
                     if timeout_at(held_until, progress.changed()).await.is_err() {
                         self.show_front();

@@ -207,11 +207,13 @@ impl Verification {
     /// Before a piece is fetched: whether the caller is to ask the control plane now. Nobody else does before [`Self::end`].
     pub(super) fn begin(&self, now: u64) -> bool {
         // First of all, so that whoever comes at the same time waits too.
-        let is_first =
-            self.conclude(|verdict| matches!(verdict, Verdict::Unasked).then_some(Verdict::Awaited));
-        if is_first {
+        let is_first = self.conclude(|verdict| {
+            if !matches!(verdict, Verdict::Unasked) {
+                return None;
+            }
             self.is_asking.store(true, Ordering::Release);
-        }
+            Some(Verdict::Awaited)
+        });
         is_first || (self.is_due(now) && !self.is_asking.swap(true, Ordering::AcqRel))
     }
 
@@ -263,7 +265,7 @@ impl Verification {
         self.tries.lock().remove(&piece);
     }
 
-    /// Whether the last fetch of this piece was bad, so that the next one is to come from the origin itself.
+    /// Whether the last fetch of this piece was bad.
     pub(super) fn was_rejected(&self, piece: PieceIndex) -> bool {
         self.tries.lock().contains_key(&piece)
     }

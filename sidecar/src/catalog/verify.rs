@@ -4,6 +4,7 @@
 mod stored;
 
 use std::{
+    borrow::Cow,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -233,17 +234,21 @@ impl Catalog {
     }
 
     /// How content is fetched: past the parent, once it may have given a broken piece of it, or another state than the hashes are of.
-    pub(super) fn trusted_target(
+    pub(super) fn trusted_target<'a>(
         &self,
         key: &ObjectKey,
         object: Option<&Object>,
-        target: &FetchTarget,
-    ) -> FetchTarget {
-        let is_disputed = object
-            .and_then(Object::verification)
-            .is_some_and(|verification| matches!(verification.verdict(), Verdict::Disputed(_)));
-        let past_parent = target.past_parent || is_disputed || self.shared.doubtful.holds(key);
-        FetchTarget { past_parent, ..target.clone() }
+        target: &'a FetchTarget,
+    ) -> Cow<'a, FetchTarget> {
+        let is_disputed = || {
+            let verification = object.and_then(Object::verification);
+            verification.is_some_and(|known| matches!(known.verdict(), Verdict::Disputed(_)))
+        };
+        // Most targets have no parent that could be doubted.
+        if self.shared.upstream.asks_parent(target) && (is_disputed() || self.shared.doubtful.holds(key)) {
+            return Cow::Owned(FetchTarget { past_parent: true, ..target.clone() });
+        }
+        Cow::Borrowed(target)
     }
 
     /// The origin insists on bytes that are not those of these hashes. Who is right is for the client's own check to say.
