@@ -6,10 +6,12 @@
 mod content_id;
 mod piece_hash_file;
 mod request;
+mod swarm;
 
 pub use content_id::content_id;
 pub use piece_hash_file::{changed_piece_hash_file, piece_hash_file};
 pub use request::{origin_authority, request_target};
+pub use swarm::{swarm_frames, swarm_handshake};
 
 #[cfg(test)]
 mod tests {
@@ -20,11 +22,13 @@ mod tests {
     type Check = fn(&[u8]);
 
     /// Every fuzz target and what it calls.
-    const TARGETS: [(&str, Check); 4] = [
+    const TARGETS: [(&str, Check); 6] = [
         ("content_id", |bytes| as_text(bytes, content_id)),
         ("origin_authority", |bytes| as_text(bytes, origin_authority)),
         ("piece_hash_file", piece_hash_file),
         ("request_target", |bytes| as_text(bytes, request_target)),
+        ("swarm_frames", swarm_frames),
+        ("swarm_handshake", swarm_handshake),
     ];
 
     fn as_text(bytes: &[u8], check: fn(&str)) {

@@ -5,3 +5,4 @@
 pub mod delivery_optimization;
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod invariants;
+pub mod swarm;
