@@ -1,4 +1,5 @@
-//! Identifiers, allow-list, piece arithmetic and range rules: what the sidecar decides without a socket, a disk or a clock.
+//! Identifiers, allow-list, piece arithmetic, range rules, the placement of content on pods and the peer protocol's decisions: what the
+//! sidecar decides without a socket, a disk or a clock.
 #![warn(missing_docs)]
 
 mod allow_list;
@@ -11,6 +12,8 @@ mod object_key;
 mod origin;
 mod piece;
 mod range;
+mod sharing;
+pub mod swarm;
 
 pub use allow_list::{AllowList, AllowedOrigin};
 pub use bandwidth::{
@@ -25,3 +28,4 @@ pub use object_key::{ObjectKey, QueryRule};
 pub use origin::{CacheHostOrigin, ContentClass, OriginPattern, OriginPatternError, OriginRefused};
 pub use piece::{PIECE_LENGTH_BYTES, PieceIndex, PieceLayout};
 pub use range::{ByteRange, ContentRange, RangeHeader, RangeSpec, Selection};
+pub use sharing::{Candidate, GroupHash, MemberHash, PIECES_OF_A_GROUP, Placement, Role, Route};
