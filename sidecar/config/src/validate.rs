@@ -1,6 +1,7 @@
 //! Rules between and inside values that the types alone can't say. Whether files exist is for the sidecar to see.
 
 mod bandwidth;
+mod sharing;
 
 use std::{
     collections::BTreeMap,
@@ -10,7 +11,7 @@ use std::{
 
 use url::Url;
 
-use crate::{ArrayScope, BitsPeersMode, Config, ControlPlaneMode, ExtraOrigin, load::Problem};
+use crate::{BitsPeersMode, Config, ControlPlaneMode, ExtraOrigin, load::Problem};
 
 /// Smallest limit of a volume: a few pieces, below which nothing useful could be kept.
 const LEAST_VOLUME_LIMIT_BYTES: u64 = 4 << 20;
@@ -32,7 +33,7 @@ pub(crate) fn problems(config: &Config) -> Vec<Problem> {
     upstream(config, &mut problems);
     bandwidth::check(&config.bandwidth, &mut problems);
     control_plane(config, &mut problems);
-    sharing(config, &mut problems);
+    sharing::check(config, &mut problems);
     tls(config, &mut problems);
     bits(config, &mut problems);
     operation(config, &mut problems);
@@ -223,42 +224,6 @@ fn control_plane(config: &Config, problems: &mut Problems) {
     problems.within("controlPlane.maxPhfBytes", bytes, 1, MOST_PIECE_HASH_BYTES);
 }
 
-fn sharing(config: &Config, problems: &mut Problems) {
-    let sharing = &config.sharing;
-    let mut names = std::collections::BTreeSet::new();
-    for (index, member) in sharing.members.iter().enumerate() {
-        let entry = format!("sharing.members[{index}]");
-        if member.name.is_empty() {
-            problems.add(format!("{entry}.name"), "is required: the `node.name` of that pod");
-        } else if !names.insert(&member.name) {
-            problems.add(format!("{entry}.name"), format!("`{}` stands here twice", member.name));
-        }
-        host_and_port(&format!("{entry}.swarm"), &member.swarm, problems);
-        if let Some(peers) = &member.peers {
-            host_and_port(&format!("{entry}.peers"), peers, problems);
-        }
-    }
-    if let Some(service) = &sharing.service {
-        let parts: Vec<&str> = service.split('/').collect();
-        if parts.len() != 2 || parts.iter().any(|part| part.is_empty()) {
-            problems.add("sharing.service", "must be namespace/name of a Service");
-        }
-    }
-    match &sharing.array_join.group_id {
-        Some(group) if !is_guid(group) => {
-            problems.add(
-                "sharing.arrayJoin.groupId",
-                "must be a GUID such as 01234567-89ab-cdef-0123-456789abcdef",
-            );
-        }
-        None if sharing.array_join.scope == ArrayScope::Group => {
-            problems.add("sharing.arrayJoin.groupId", "is required with sharing.arrayJoin.scope Group");
-        }
-        _ => {}
-    }
-    problems.within("swarm.badPiecesBeforeBan", config.swarm.bad_pieces_before_ban.into(), 2, 16);
-}
-
 fn tls(config: &Config, problems: &mut Problems) {
     let (tls, peers) = (&config.tls, &config.tls.peers);
     problems.pair(("tls.cert", tls.cert.as_ref()), ("tls.key", tls.key.as_ref()));
@@ -377,11 +342,6 @@ fn host_and_port(path: &str, text: &str, problems: &mut Problems) {
     if !fits {
         problems.add(path, format!("`{text}` is not host:port"));
     }
-}
-
-fn is_guid(text: &str) -> bool {
-    let lengths: Vec<usize> = text.split('-').map(str::len).collect();
-    lengths == [8, 4, 4, 4, 12] && text.bytes().all(|byte| byte == b'-' || byte.is_ascii_hexdigit())
 }
 
 fn is_domain_sid(text: &str) -> bool {

@@ -67,6 +67,7 @@ fn documented() -> Vec<(&'static str, Value)> {
         ("sharing.members", json!([])),
         ("sharing.service", json!(null)),
         ("sharing.homeDeadlineMilliseconds", json!(500)),
+        ("sharing.handoverSeconds", json!(60)),
         ("sharing.arrayJoin.enabled", json!(true)),
         ("sharing.arrayJoin.scope", json!("Lan")),
         ("sharing.arrayJoin.groupId", json!(null)),

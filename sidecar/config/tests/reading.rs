@@ -140,6 +140,50 @@ fn a_control_plane_needs_https_and_a_version_of_four_numbers() {
 }
 
 #[test]
+fn rules_of_members_and_of_their_certificates_are_kept() {
+    let member = |name: &str| format!("{{name: {name}, swarm: 'host:7680', peers: 'host:7681', zone: a}}");
+    let (zero, one) = (member("pod-0"), member("pod-1"));
+    let files = "cert: /c, key: /k, ca: /ca";
+    for accepted in [
+        format!("node: {{name: pod-0}}\nsharing: {{members: [{zero}, {one}]}}"),
+        format!("sharing: {{members: [{one}]}}"),
+        "sharing: {service: caches/campus-peers}".to_owned(),
+        format!("listen: {{peers: '0.0.0.0:7681'}}\ntls: {{peers: {{{files}}}}}"),
+        format!("tls: {{peers: {{{files}}}}}"),
+    ] {
+        assert_eq!(Config::from_yaml(&accepted).err(), None, "{accepted}");
+    }
+    let many: String = (0..1001).map(|index| member(&format!("pod-{index}")) + ", ").collect();
+    for (text, path, part) in [
+        (
+            format!("node: {{name: pod-2}}\nsharing: {{members: [{zero}, {one}]}}"),
+            "sharing.members",
+            "`pod-2`",
+        ),
+        (format!("sharing: {{members: [{zero}, {zero}]}}"), "sharing.members[1].name", "twice"),
+        ("sharing: {members: [{name: a, swarm: host}]}".into(), "sharing.members[0].swarm", "host:port"),
+        ("sharing: {members: [{name: a, swarm: 'a:1', zone: ''}]}".into(), "sharing.members[0].zone", "zone"),
+        (format!("sharing: {{members: [{many}]}}"), "sharing.members", "1001"),
+        (format!("sharing: {{service: a/b, members: [{zero}]}}"), "sharing.service", "replaces"),
+        ("sharing: {service: campus}".into(), "sharing.service", "namespace/name"),
+        ("sharing: {service: a/b/c}".into(), "sharing.service", "namespace/name"),
+        ("sharing: {service: 'a/B'}".into(), "sharing.service", "namespace/name"),
+        ("sharing: {service: '/b'}".into(), "sharing.service", "namespace/name"),
+        ("listen: {peers: '0.0.0.0:7681'}".into(), "tls.peers", "ca are needed"),
+        (
+            "listen: {peers: '0.0.0.0:7681'}\ntls: {peers: {cert: /c, key: /k}}".into(),
+            "tls.peers",
+            "ca are needed",
+        ),
+        ("tls: {peers: {cert: /c}}".into(), "tls.peers.key", "is needed"),
+    ] {
+        let found = problems(Config::from_yaml(&text));
+        assert_eq!(found.len(), 1, "{text}: {found:?}");
+        assert!(found.get(path).is_some_and(|message| message.contains(part)), "{text}: {found:?}");
+    }
+}
+
+#[test]
 fn what_is_no_mapping_or_no_yaml_is_refused() {
     for text in ["- a\n- b\n", "just words", "a: [", "a: 1\na: 2\n"] {
         assert!(Config::from_yaml(text).is_err(), "{text:?} was accepted");
@@ -204,10 +248,10 @@ fn misspelt_variables_are_refused_and_service_links_are_not_ours() {
 #[test]
 fn keys_without_effect_are_listed_only_when_off_default() {
     let config = Config::from_yaml(
-        "listen: {swarm: null}\nstorage: {memory: 64Mi}\nsharing: {homeDeadlineMilliseconds: 600}\nbranchCache: {enabled: true}\nswarm: {uploadSlots: 8}\n",
+        "listen: {swarm: null}\nstorage: {memory: 64Mi}\nsharing: {homeDeadlineMilliseconds: 600}\nbranchCache: {enabled: true}\nbits: {maxConcurrent: 3}\n",
     )
     .unwrap();
-    assert_eq!(config.not_in_effect(), ["sharing.homeDeadlineMilliseconds", "branchCache.enabled"]);
+    assert_eq!(config.not_in_effect(), ["branchCache.enabled", "bits.maxConcurrent"]);
 }
 
 #[test]

@@ -18,6 +18,9 @@ pub struct Sharing {
     pub service: Option<String>,
     /// How long a pod waits for a first byte from the home pod before it asks the origin itself.
     pub home_deadline_milliseconds: u64,
+    /// Before a pod that was scaled away ends, how long it hands over what only it holds: after `shutdown.drainSeconds`, before
+    /// `shutdown.graceSeconds`. 0 = not at all; what it holds is fetched anew. 0 to 3600.
+    pub handover_seconds: u64,
     /// Foreign peers.
     pub array_join: ArrayJoin,
 }
@@ -29,6 +32,7 @@ impl Default for Sharing {
             members: Vec::new(),
             service: None,
             home_deadline_milliseconds: 500,
+            handover_seconds: 60,
             array_join: ArrayJoin::default(),
         }
     }
@@ -58,6 +62,8 @@ pub struct Member {
     pub swarm: String,
     /// Its mTLS listener. `None` = only content with authenticated piece hashes is shared with it.
     pub peers: Option<String>,
+    /// Where it runs; pods ask those of their own zone first. `None` = no zone.
+    pub zone: Option<String>,
 }
 
 /// Joining the array of peers that the control plane offers.
