@@ -1,11 +1,12 @@
 //! The admin listener: `/livez`, `/readyz`, `/metrics` and `/summary` (dossier delivery-optimization 1.9), `/classes`,
-//! `/objects` and `/control-plane`. Never reachable through the content port.
+//! `/objects`, `/control-plane`, `/sharing` and `/peers`. Never reachable through the content port.
 
 mod authority;
 mod check;
 mod control_plane;
 mod objects;
 mod selectors;
+mod sharing;
 mod summary;
 mod verification;
 

@@ -8,6 +8,7 @@
 mod answer;
 mod fetch;
 mod fill;
+mod home;
 mod keeping;
 mod known;
 mod memory;
@@ -17,6 +18,8 @@ mod passing;
 mod purge;
 mod reading;
 mod remembered;
+pub(crate) mod siblings;
+mod taking_over;
 mod transit;
 mod verification;
 mod verify;
@@ -38,11 +41,13 @@ use crate::{
     control_plane::ControlPlane,
     metrics::{Counters, Source},
     settings::RulesByClass,
+    sharing::Sharing,
     tasks::Tasks,
     upstream::{FetchTarget, Upstream, UpstreamError},
 };
 
 pub(crate) use fill::{Fill, Found};
+pub(crate) use home::Inquiry;
 pub(crate) use memory::Room;
 pub(crate) use object::{Object, ObjectHead, is_metadata, now_seconds};
 pub(crate) use passing::{PassedBody, Wanted};
@@ -65,6 +70,8 @@ pub(crate) const MOST_AHEAD: u64 = 8;
 const NOT_SHARED: Duration = Duration::from_mins(1);
 /// How long the parent is not asked for content of which it gave a bad piece.
 const DOUBTFUL: Duration = Duration::from_mins(15);
+/// How long other pods are not asked for content that changed at its origin.
+const JUST_CHANGED: Duration = Duration::from_secs(10);
 /// What one known object takes in memory, roughly, beside its bytes.
 const OBJECT_BYTES: u64 = 1024;
 
@@ -150,10 +157,14 @@ struct CatalogState {
     passing: Remembered,
     /// Keys of which the parent gave a bad piece, so that it is not asked for them.
     doubtful: Remembered,
+    /// Keys whose content changed at its origin just now: other pods may still have it as it was.
+    changed: Remembered,
     /// Objects that are being fetched as a whole.
     completing: Mutex<HashSet<ObjectKey>>,
     /// `None` = no piece is checked against hashes.
     control_plane: Option<ControlPlane>,
+    /// `None` = this pod is a cache of its own.
+    sharing: Option<Arc<Sharing>>,
 }
 
 #[derive(Clone)]
@@ -178,6 +189,8 @@ pub(crate) struct CatalogParts {
     pub(crate) rules: RulesByClass,
     /// `None` = no piece is checked against hashes.
     pub(crate) control_plane: Option<ControlPlane>,
+    /// `None` = this pod is a cache of its own.
+    pub(crate) sharing: Option<Arc<Sharing>>,
     /// Memory for hot objects and for pieces in transit, half each.
     pub(crate) memory_bytes: u64,
 }
@@ -186,7 +199,9 @@ impl Catalog {
     pub(crate) fn new(parts: CatalogParts) -> Self {
         let memory = parts.memory_bytes / 2;
         let items = usize::try_from(memory / (4 * OBJECT_BYTES)).unwrap_or(usize::MAX);
-        let CatalogParts { store, upstream, counters, tasks, inquiries, rules, control_plane, .. } = parts;
+        let CatalogParts {
+            store, upstream, counters, tasks, inquiries, rules, control_plane, sharing, ..
+        } = parts;
         Self {
             shared: Arc::new(CatalogState {
                 store,
@@ -199,11 +214,13 @@ impl Catalog {
                 writers: Writers::new(),
                 objects: quick_cache::sync::Cache::with_weighter(items, memory, ByBytes),
                 openings: Openings::default(),
-                transit: Transit::default(),
+                transit: Transit::new(sharing.is_some()),
                 passing: Remembered::for_some(NOT_SHARED),
                 doubtful: Remembered::for_some(DOUBTFUL),
+                changed: Remembered::for_some(JUST_CHANGED),
                 completing: Mutex::default(),
                 control_plane,
+                sharing,
             }),
         }
     }

@@ -182,8 +182,10 @@ async fn attempt_answer(
     let (result, source) = match (&first.1, result) {
         (Piece::Stored, _) => (result, Source::Disk),
         // It was here a moment ago and had to be fetched after all.
-        (Piece::Filling(_, Source::Origin), CacheResult::Hit) => (CacheResult::Miss, Source::Origin),
-        (Piece::Filling(_, source), _) => (result, *source),
+        (Piece::Filling(fill, Source::Origin), CacheResult::Hit) => {
+            (CacheResult::Miss, fill.source(Source::Origin))
+        }
+        (Piece::Filling(fill, source), _) => (result, fill.source(*source)),
     };
     if read_ahead == ReadAheadMode::Adaptive {
         state.catalog.fetch_on(&object, range, &request.target);

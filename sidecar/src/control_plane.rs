@@ -36,7 +36,7 @@ use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use connected_cache_config::{Config, ControlPlaneMode};
 use connected_cache_core::AllowList;
-use connected_cache_wire::delivery_optimization::PieceHashFile;
+use connected_cache_wire::{delivery_optimization::PieceHashFile, swarm::PeerId};
 use tokio::sync::Semaphore;
 
 use crate::{
@@ -102,6 +102,11 @@ pub enum ControlPlaneError {
     /// The version can't be told to services.
     #[error("controlPlane.clientVersion is not four numbers with dots, set it to one such as 10.1.0.13")]
     ClientVersion,
+}
+
+/// Who we are in swarms where there is no control plane: what is kept for one, so that it stays the same if there is one later.
+pub(crate) fn peer_id_without(kept: PathBuf, tasks: Tasks) -> PeerId {
+    Kept::open(kept, String::new(), 0, tasks).contents().peer_id
 }
 
 impl ControlPlane {
@@ -175,6 +180,11 @@ impl ControlPlane {
         standing: impl Fn() -> Option<Standing> + Send + Sync + 'static,
     ) {
         self.sessions.join(url, policy, Box::new(standing));
+    }
+
+    /// Who we are in arrays and swarms.
+    pub(crate) fn peer_id(&self) -> PeerId {
+        self.look_ups.directory.kept.contents().peer_id
     }
 
     /// The state at this moment.

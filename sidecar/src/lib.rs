@@ -5,8 +5,8 @@
 //!
 //! Map: `server` accepts, `tls` holds its certificates, `content` answers, `catalog` knows objects and fetches (pieces are kept
 //! by `connected-cache-store` and sent by `connected-cache-sendfile`), `upstream` speaks to origins, `socket` counts what
-//! leaves, `bandwidth` paces it, `access_log` tells of single replies, `upkeep` checks and tidies in the background, `admin`
-//! shows it all and purges.
+//! leaves, `bandwidth` paces it, `access_log` tells of single replies, `swarm` speaks to other caches, `upkeep` checks and tidies in
+//! the background, `admin` shows it all and purges.
 
 mod access_log;
 mod admin;
@@ -17,12 +17,15 @@ mod control_plane;
 mod header_names;
 pub mod logging;
 pub mod metrics;
+pub mod peers;
 mod priority;
 pub mod probe;
 mod server;
 mod settings;
+pub mod sharing;
 mod sidecar;
 mod socket;
+mod swarm;
 mod tasks;
 pub mod tls;
 mod upkeep;
@@ -31,3 +34,6 @@ pub mod upstream;
 pub use admin::TokenError;
 pub use control_plane::ControlPlaneError;
 pub use sidecar::{Sidecar, StartError};
+#[cfg(feature = "bench")]
+#[doc(hidden)]
+pub use swarm::bench as swarm_bench;

@@ -19,7 +19,7 @@ pub fn start(log: &Log) -> LogGuard {
         .lossy(true)
         .thread_name("log")
         .finish(std::io::stdout());
-    let filter = EnvFilter::new(format!("{},hyper=error,hyper_util=error", log.level.as_str()));
+    let filter = EnvFilter::new(format!("{},hyper=error,hyper_util=error,h2=error", log.level.as_str()));
     let registry = tracing_subscriber::registry().with(filter);
     let started = match log.format {
         LogFormat::Json => {

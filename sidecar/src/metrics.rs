@@ -4,10 +4,15 @@
 //! Labels come from closed sets; never a host, a path, a client or a content id.
 
 mod bandwidth;
+mod certificates;
 mod control_plane;
 mod histograms;
+mod members;
+mod peers;
 mod requests;
+mod sharing;
 mod simple_mode;
+mod swarm;
 
 use std::{
     collections::BTreeMap,
@@ -25,13 +30,21 @@ use opentelemetry_sdk::metrics::SdkMeterProvider;
 use parking_lot::Mutex;
 use prometheus::{Encoder, Registry, TextEncoder};
 
-use crate::{bandwidth::Bandwidth, tls::Certificates};
+use crate::{bandwidth::Bandwidth, peers::Identity, tls::Certificates};
 pub(crate) use bandwidth::Direction;
 use control_plane::CallCounts;
 pub(crate) use control_plane::{CallResult, Service};
 use histograms::{EvictedAges, FirstBytes};
+use members::MemberCounts;
+use peers::PeerCounts;
+pub(crate) use peers::{LinkDirection, OpenPeer};
 use requests::RequestCounts;
+#[cfg(test)]
+pub(crate) use sharing::Questions;
+use sharing::SharingCounts;
 use simple_mode::SimpleModeCounts;
+use swarm::SwarmCounts;
+pub(crate) use swarm::{PeerDirection, PeerState, PeerZone};
 
 /// Where bytes that a client got came from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -111,8 +124,16 @@ pub struct RequestLabels {
 pub struct Counters {
     pub(crate) first_bytes: FirstBytes,
     pub(crate) evicted_ages: EvictedAges,
+    /// Connections to peers.
+    pub(crate) swarm: SwarmCounts,
     /// Calls to the control plane.
     pub(crate) control_plane: CallCounts,
+    /// What pods of this cache ask each other.
+    pub(crate) sharing: SharingCounts,
+    /// The other pods.
+    pub(crate) members: MemberCounts,
+    /// Connections and requests between pods.
+    pub(crate) peers: PeerCounts,
     served_bytes: [AtomicU64; 4],
     /// Nanoseconds, by direction: five hundred years of waiting.
     paced: [AtomicU64; 2],
@@ -204,12 +225,13 @@ pub struct MetricsError {
 }
 
 impl Metrics {
-    /// Instruments over these counters, this store, these caps and the certificates of the HTTPS listener.
+    /// Instruments over these counters, this store, these caps and the certificates of the listeners.
     pub(crate) fn new(
         counters: &Arc<Counters>,
         store: &Arc<Store>,
         bandwidth: Option<&Arc<Bandwidth>>,
         certificates: Option<&Arc<Certificates>>,
+        identity: Option<&Arc<Identity>>,
     ) -> Result<Self, MetricsError> {
         let registry = Registry::new();
         for histogram in [counters.first_bytes.collector(), counters.evicted_ages.collector()] {
@@ -229,8 +251,12 @@ impl Metrics {
         instrument_store(&meter, store);
         bandwidth::instrument(&meter, counters, bandwidth);
         control_plane::instrument(&meter, counters);
+        sharing::instrument(&meter, counters);
+        members::instrument(&meter, counters);
+        swarm::instrument(&meter, counters);
+        peers::instrument(&meter, counters);
         instrument_classes(&meter, store);
-        instrument_certificates(&meter, certificates);
+        certificates::instrument(&meter, certificates, identity);
         Ok(Self { registry, _provider: provider })
     }
 
@@ -375,20 +401,6 @@ fn instrument_store(meter: &opentelemetry::metrics::Meter, store: &Arc<Store>) {
         .with_callback(move |observer| {
             for (path, _, usage) in shared.volumes() {
                 observer.observe(usage.evicted, &[KeyValue::new("volume", path.display().to_string())]);
-            }
-        })
-        .build();
-}
-
-/// A listener that is off has no series, nor has a certificate whose end can't be read.
-fn instrument_certificates(meter: &opentelemetry::metrics::Meter, certificates: Option<&Arc<Certificates>>) {
-    let Some(shared) = certificates.cloned() else { return };
-    meter
-        .i64_observable_gauge("connectedcache_tls_certificate_expiry_timestamp_seconds")
-        .with_description("When the first of the certificates in use expires, in seconds since 1970")
-        .with_callback(move |observer| {
-            if let Some(expiry) = shared.expiry() {
-                observer.observe(expiry, &[KeyValue::new("listener", "https")]);
             }
         })
         .build();

@@ -28,6 +28,10 @@ use crate::{
     metrics::{Counters, Metrics, MetricsError, Source},
     server::Server,
     settings::{self, RulesByClass},
+    sharing::{
+        answer::Answerer,
+        start::{self, Listeners, Parts, Running, SharingError},
+    },
     socket::SocketLimits,
     tasks::Tasks,
     tls::{Certificates, TlsError},
@@ -86,6 +90,9 @@ pub enum StartError {
     /// The control plane can't be asked.
     #[error(transparent)]
     ControlPlane(#[from] ControlPlaneError),
+    /// Nothing can be shared with other pods.
+    #[error(transparent)]
+    Sharing(#[from] SharingError),
     /// Metrics can't be set up.
     #[error(transparent)]
     Metrics(#[from] MetricsError),
@@ -108,6 +115,9 @@ pub struct Sidecar {
     fetches: Tasks,
     services: Tasks,
     end_admin: CancellationToken,
+    /// `None` = this pod is a cache of its own.
+    sharing: Option<Running>,
+    end_peers: CancellationToken,
     drain: Duration,
     grace: Duration,
 }
@@ -115,104 +125,23 @@ pub struct Sidecar {
 impl Sidecar {
     /// Opens the volumes, binds the listeners and begins to serve. Port 0 picks a free port.
     pub async fn start(config: Config) -> Result<Self, StartError> {
-        config.validate()?;
-        warn_of_idle_keys(&config);
-        let node_name = settings::node_name(&config.node);
-        let id = config.node.id.clone().unwrap_or_else(|| node_name.clone());
-        let node_id = HeaderValue::try_from(&id).map_err(|_| StartError::NodeId { id: id.clone() })?;
-        let allow_list = Arc::new(settings::allow_list(&config.content)?);
-        let certificates = match config.listen.https {
-            Some(_) => Some(Certificates::read(&config.tls)?),
-            None => None,
-        };
-        let authority = Authority::read(&config.admin)?;
-        let counters = Arc::new(Counters::default());
-        let store = open_store(&config, counters.clone()).await?;
-        let http = listen("http", config.listen.http).await?;
-        let https = listen("https", config.listen.https).await?;
-        let admin = listen("admin", config.listen.admin).await?;
+        Opened::open(&config).await?.begin(&config).await
+    }
 
-        let bandwidth = Bandwidth::new(settings::bandwidth_plan(&config.bandwidth)?, counters.clone());
-        let metrics = Metrics::new(&counters, &store, bandwidth.as_ref(), certificates.as_ref())?;
-        let (fetches, services) = (Tasks::default(), Tasks::default());
-        let upstream = Upstream::new(&config, allow_list.clone(), bandwidth.clone(), counters.clone());
-        let first_byte = upstream.first_byte_budget();
-        let rules = RulesByClass::new(&config.content);
-        let control_plane = control_plane_of(&config, &allow_list, &upstream, &counters, &services)?;
-        let catalog = Catalog::new(CatalogParts {
-            store: store.clone(),
-            upstream,
-            counters: counters.clone(),
-            tasks: fetches.clone(),
-            inquiries: services.clone(),
-            rules,
-            control_plane: control_plane.clone(),
-            memory_bytes: settings::memory_bytes(&config.storage),
-        });
-        let upkeep = Upkeep::new(store.clone(), counters.clone(), &config);
-        let query_rule = settings::query_rule(&config.content);
-        let content = Arc::new(ContentState {
-            catalog: catalog.clone(),
-            counters: counters.clone(),
-            allow_list: allow_list.clone(),
-            query_rule,
-            rules,
-            first_byte,
-            node_id,
-            test_objects: config.content.test_objects,
-            forwarded_for: config.upstream.forwarded_for,
-            serves_plain: config.listen.http.is_some(),
-            client_errors: config.upstream.client_errors,
-            access_log: AccessLog::new(config.log.access.clone()),
-            via: Via::new(&id),
-        });
-        let server = Arc::new(server_of(&config, content, counters.clone(), bandwidth.clone()).await);
-        let reporter = AdminState::reporter(&id, counters.clone(), store.clone());
-        let ready = Arc::new(AtomicBool::new(true));
-        let sidecar = Self {
-            http_address: address_of(http.as_ref()),
-            https_address: address_of(https.as_ref()),
-            admin_address: address_of(admin.as_ref()),
-            ready: ready.clone(),
-            counters,
-            store: store.clone(),
-            leaving: server.leaving.clone(),
-            stop_accepting: server.stop_accepting.clone(),
-            finish: server.finish.clone(),
-            abort: server.abort.clone(),
-            connections: server.connections.clone(),
-            fetches,
-            services,
-            end_admin: CancellationToken::new(),
-            drain: Duration::from_secs(config.shutdown.drain_seconds),
-            grace: Duration::from_secs(config.shutdown.grace_seconds),
-        };
+    /// Lets clients in by the listeners of HTTP and HTTPS.
+    fn serve(
+        &self,
+        server: &Arc<Server>,
+        (http, https): (Option<TcpListener>, Option<TcpListener>),
+        certificates: Option<Arc<Certificates>>,
+    ) {
         if let (Some(listener), Some(certificates)) = (https, certificates) {
-            sidecar.services.spawn(certificates.clone().follow());
-            sidecar.connections.spawn(server.clone().run(listener, Some(certificates)));
+            self.services.spawn(certificates.clone().follow());
+            self.connections.spawn(server.clone().run(listener, Some(certificates)));
         }
         if let Some(listener) = http {
-            sidecar.connections.spawn(server.run(listener, None));
+            self.connections.spawn(server.clone().run(listener, None));
         }
-        sidecar.keep_up(upkeep, &reporter, bandwidth);
-        if let Some(listener) = admin {
-            let shares = settings::shares(&config.content);
-            let objects = Objects {
-                catalog,
-                store: store.clone(),
-                allow_list,
-                query_rule,
-                shares,
-                authority,
-                control_plane,
-                checking: Arc::default(),
-                least_shared_bytes: config.sharing.array_join.min_content_size.bytes(),
-            };
-            let router = admin::router(AdminState { ready, metrics, store, reporter }, objects);
-            sidecar.services.spawn(admin::serve(listener, router, sidecar.end_admin.clone()));
-        }
-        sidecar.say_where(&node_name);
-        Ok(sidecar)
     }
 
     /// Background work that goes on until the end.
@@ -276,7 +205,13 @@ impl Sidecar {
         self.ready.store(false, Ordering::Release);
         self.leaving.cancel();
         tracing::info!(drain_seconds = self.drain.as_secs(), "draining");
-        tokio::time::sleep(self.drain).await;
+        // Meanwhile other pods are answered as before.
+        let handing_over = async {
+            if let Some(sharing) = &self.sharing {
+                sharing.hand_over_if_scaled_away(self.store.clone()).await;
+            }
+        };
+        tokio::join!(tokio::time::sleep(self.drain), handing_over);
         self.finish_transfers().await;
     }
 
@@ -289,6 +224,7 @@ impl Sidecar {
         self.connections.wait().await;
         // What has just arrived is stored before the end.
         self.fetches.end(LAST_WRITES).await;
+        self.end_peers.cancel();
         self.end_admin.cancel();
         self.services.end(Duration::ZERO).await;
         let store = self.store;
@@ -309,6 +245,157 @@ impl Sidecar {
             );
             self.abort.cancel();
         }
+    }
+}
+
+/// What a start can fail on, done.
+struct Opened {
+    node_name: String,
+    id: String,
+    node_id: HeaderValue,
+    allow_list: Arc<AllowList>,
+    certificates: Option<Arc<Certificates>>,
+    authority: Authority,
+    counters: Arc<Counters>,
+    store: Arc<Store>,
+    http: Option<TcpListener>,
+    https: Option<TcpListener>,
+    admin: Option<TcpListener>,
+    for_pods: Option<Listeners>,
+}
+
+impl Opened {
+    /// Volumes, listeners and whatever is read from files.
+    async fn open(config: &Config) -> Result<Self, StartError> {
+        config.validate()?;
+        warn_of_idle_keys(config);
+        let node_name = settings::node_name(&config.node);
+        let id = config.node.id.clone().unwrap_or_else(|| node_name.clone());
+        let node_id = HeaderValue::try_from(&id).map_err(|_| StartError::NodeId { id: id.clone() })?;
+        let allow_list = Arc::new(settings::allow_list(&config.content)?);
+        let certificates = config.listen.https.map(|_| Certificates::read(&config.tls)).transpose()?;
+        let authority = Authority::read(&config.admin)?;
+        let counters = Arc::new(Counters::default());
+        let store = open_store(config, counters.clone()).await?;
+        let http = listen("http", config.listen.http).await?;
+        let https = listen("https", config.listen.https).await?;
+        let admin = listen("admin", config.listen.admin).await?;
+        let for_pods = listen_for_pods(config).await?;
+        Ok(Self {
+            node_name,
+            id,
+            node_id,
+            allow_list,
+            certificates,
+            authority,
+            counters,
+            store,
+            http,
+            https,
+            admin,
+            for_pods,
+        })
+    }
+
+    /// Begins to serve.
+    async fn begin(self, config: &Config) -> Result<Sidecar, StartError> {
+        let Self { id, allow_list, certificates, counters, store, http, https, admin, .. } = self;
+        let bandwidth = Bandwidth::new(settings::bandwidth_plan(&config.bandwidth)?, counters.clone());
+        let (fetches, services, end_peers) = (Tasks::default(), Tasks::default(), CancellationToken::new());
+        let upstream = Upstream::new(config, allow_list.clone(), bandwidth.clone(), counters.clone());
+        let first_byte = upstream.first_byte_budget();
+        let rules = RulesByClass::new(&config.content);
+        let control_plane = control_plane_of(config, &allow_list, &upstream, &counters, &services)?;
+        let sharing = self
+            .for_pods
+            .map(|listeners| Parts::new(config, listeners, control_plane.as_ref(), &counters, &services));
+        let sharing = sharing.transpose()?;
+        let identity = sharing.as_ref().map(Parts::identity);
+        let metrics = Metrics::new(&counters, &store, bandwidth.as_ref(), certificates.as_ref(), identity)?;
+        let catalog = Catalog::new(CatalogParts {
+            store: store.clone(),
+            upstream,
+            counters: counters.clone(),
+            tasks: fetches.clone(),
+            inquiries: services.clone(),
+            rules,
+            control_plane: control_plane.clone(),
+            sharing: sharing.as_ref().map(|parts| parts.sharing.clone()),
+            memory_bytes: settings::memory_bytes(&config.storage),
+        });
+        let upkeep = Upkeep::new(store.clone(), counters.clone(), config);
+        let query_rule = settings::query_rule(&config.content);
+        let via = Via::new(&id);
+        let sharing = sharing.map(|parts| {
+            let answerer = Answerer {
+                catalog: catalog.clone(),
+                counters: counters.clone(),
+                allow_list: allow_list.clone(),
+                query_rule,
+                via: via.clone(),
+            };
+            parts.run(answerer, &services, end_peers.clone())
+        });
+        let content = Arc::new(ContentState {
+            catalog: catalog.clone(),
+            counters: counters.clone(),
+            allow_list: allow_list.clone(),
+            query_rule,
+            rules,
+            first_byte,
+            node_id: self.node_id,
+            test_objects: config.content.test_objects,
+            forwarded_for: config.upstream.forwarded_for,
+            serves_plain: config.listen.http.is_some(),
+            client_errors: config.upstream.client_errors,
+            access_log: AccessLog::new(config.log.access.clone()),
+            via,
+        });
+        let server = server_of(config, content, counters.clone(), bandwidth.clone()).await;
+        let reporter = AdminState::reporter(&id, counters.clone(), store.clone());
+        let ready = Arc::new(AtomicBool::new(true));
+        let sidecar = Sidecar {
+            http_address: address_of(http.as_ref()),
+            https_address: address_of(https.as_ref()),
+            admin_address: address_of(admin.as_ref()),
+            ready: ready.clone(),
+            counters,
+            store: store.clone(),
+            leaving: server.leaving.clone(),
+            stop_accepting: server.stop_accepting.clone(),
+            finish: server.finish.clone(),
+            abort: server.abort.clone(),
+            connections: server.connections.clone(),
+            fetches,
+            services,
+            end_admin: CancellationToken::new(),
+            sharing: sharing.clone(),
+            end_peers,
+            drain: Duration::from_secs(config.shutdown.drain_seconds),
+            grace: Duration::from_secs(config.shutdown.grace_seconds),
+        };
+        sidecar.serve(&Arc::new(server), (http, https), certificates);
+        sidecar.keep_up(upkeep, &reporter, bandwidth);
+        if let Some(listener) = admin {
+            let shares = settings::shares(&config.content);
+            let objects = Objects {
+                catalog,
+                store: store.clone(),
+                allow_list,
+                query_rule,
+                shares,
+                authority: self.authority,
+                control_plane,
+                sharing,
+                counters: sidecar.counters.clone(),
+                checking: Arc::default(),
+                least_shared_bytes: config.sharing.array_join.min_content_size.bytes(),
+            };
+            let router = admin::router(AdminState { ready, metrics, store, reporter }, objects);
+            sidecar.services.spawn(admin::serve(listener, router, sidecar.end_admin.clone()));
+        }
+        sidecar.say_where(&self.node_name);
+        Ok(sidecar)
     }
 }
 
@@ -376,6 +463,14 @@ async fn listen(name: &'static str, address: Option<SocketAddr>) -> Result<Optio
             Err(source) => Err(StartError::Listen { name, address, source }),
         },
     }
+}
+
+/// `None` = this pod is a cache of its own.
+async fn listen_for_pods(config: &Config) -> Result<Option<Listeners>, StartError> {
+    let is_shared = start::is_wanted(config);
+    let swarm = listen("swarm", config.listen.swarm.filter(|_| is_shared)).await?;
+    let peers = listen("peers", config.listen.peers.filter(|_| is_shared)).await?;
+    Ok(swarm.zip(peers).map(|(swarm, peers)| Listeners { swarm, peers }))
 }
 
 fn address_of(listener: Option<&TcpListener>) -> Option<SocketAddr> {

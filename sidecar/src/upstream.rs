@@ -22,7 +22,7 @@ use std::{
     time::Duration,
 };
 
-use connected_cache_core::{AllowList, CacheHostOrigin, OriginRefused, PIECE_LENGTH_BYTES};
+use connected_cache_core::{AllowList, CacheHostOrigin, OriginRefused, PIECE_LENGTH_BYTES, Role};
 use connected_cache_wire::delivery_optimization::OriginAuthority;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, Uri, header, uri};
 use hyper::body::Incoming;
@@ -58,8 +58,10 @@ pub struct FetchTarget {
     pub path_and_query: String,
     /// The query is a signature of this one client; what it leads to is shared with others.
     pub is_signed: bool,
-    /// From the origin itself, whatever parent there is.
+    /// From the origin itself, whatever parent and other pods there are.
     pub past_parent: bool,
+    /// In which role another pod asks this one for it; `None` = a client does.
+    pub asked_as: Option<Role>,
     /// The client's `User-Agent` and `MS-CV`, which are passed on, and through whom and for whom this is asked.
     pub headers: Vec<(HeaderName, HeaderValue)>,
 }

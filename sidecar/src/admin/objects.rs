@@ -18,9 +18,15 @@ use super::{
     check::check,
     control_plane::control_plane,
     selectors::{Listing, Rules, Selectors},
+    sharing::{hand_over, peers, sharing},
     verification::VerificationReport,
 };
-use crate::{catalog::Catalog, control_plane::ControlPlane, metrics::by_class};
+use crate::{
+    catalog::Catalog,
+    control_plane::ControlPlane,
+    metrics::{Counters, by_class},
+    sharing::start::Running,
+};
 
 /// What lists and purges work with.
 pub(crate) struct Objects {
@@ -33,6 +39,9 @@ pub(crate) struct Objects {
     pub(crate) authority: Authority,
     /// `None` = it is off.
     pub(crate) control_plane: Option<ControlPlane>,
+    /// `None` = this pod is a cache of its own.
+    pub(crate) sharing: Option<Running>,
+    pub(crate) counters: Arc<Counters>,
     /// Content that is shorter, in bytes, has no peers.
     pub(crate) least_shared_bytes: u64,
     /// One final check at a time.
@@ -97,6 +106,9 @@ pub(super) fn router(objects: Objects) -> Router {
         .route("/objects", get(list).delete(purge))
         .route("/objects/check", post(check))
         .route("/control-plane", get(control_plane))
+        .route("/sharing", get(sharing))
+        .route("/sharing/handover", post(hand_over))
+        .route("/peers", get(peers))
         .with_state(Arc::new(objects))
 }
 

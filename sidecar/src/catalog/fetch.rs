@@ -2,6 +2,7 @@
 //! knows no ranges. What an answer says about length and validators decides whether its bytes belong to the object at all.
 
 use std::{
+    collections::VecDeque,
     sync::{Arc, atomic::Ordering},
     time::Instant,
 };
@@ -17,6 +18,7 @@ use super::{
     now_seconds,
     object::ObjectHead,
     opening::Kept,
+    siblings::{MemberPieces, OfMember, Waiting, Wish},
     transit::StreamRole,
 };
 use crate::upstream::{FetchTarget, OriginBody, UpstreamError};
@@ -30,7 +32,16 @@ struct Answer {
     /// `None` = the body is the whole content from byte 0.
     part: Option<ByteRange>,
     shared: bool,
-    body: Body,
+    content: Sent,
+}
+
+/// How the bytes come.
+#[expect(clippy::large_enum_variant, reason = "there is one for each fetch, within a boxed answer")]
+enum Sent {
+    /// From the origin.
+    Stream(Body),
+    /// From another pod.
+    Pieces(Box<MemberPieces>),
 }
 
 /// What an origin sends, or sent.
@@ -70,11 +81,29 @@ impl Catalog {
         let Some(room) = self.shared.room.wait(PIECE_LENGTH_BYTES).await else {
             return Err(UpstreamError::NoRoom.into());
         };
-        let target = &*self.trusted_target(kept.key, known.as_deref(), target);
+        let mut target = self.trusted_target(kept.key, known.as_deref(), target);
+        if self.shared.changed.holds(kept.key) {
+            target.to_mut().past_parent = true;
+        }
+        let target = &*target;
         let conditions = known.as_ref().map(|known| conditions(known)).unwrap_or_default();
-        let asked = match self.ask(target, Some(range), &conditions).await {
+        let wish = Wish {
+            key: kept.key,
+            state: None,
+            target,
+            first: piece_number,
+            last: piece_number,
+            waiting: Waiting::Opening(kept.ticket),
+        };
+        let asked = match self.ask_anyone(wish, range, &conditions).await {
             // An empty object has no byte to ask for; its head comes with a plain request.
             Err(UpstreamError::OutsideContent { total: 0 }) => self.ask(target, None, &conditions).await,
+            other => other,
+        };
+        let asked = match asked {
+            Ok(Asked::Content(answer)) if is_older(&answer, known.as_ref()) => {
+                self.ask(target, Some(range), &conditions).await
+            }
             other => other,
         };
         let answer = match (asked, &known) {
@@ -135,26 +164,52 @@ impl Catalog {
         Ok(opened(object, Some((piece, fill))))
     }
 
-    /// Fetches pieces of a known object that follow each other into their fills.
+    /// Fetches pieces of a known object that follow each other into their fills, those of one home by one question.
     pub(super) async fn fetch_run(
         &self,
         object: &Arc<Object>,
         target: &FetchTarget,
         run: Vec<(PieceIndex, Arc<Fill>)>,
     ) {
+        let target = &*self.trusted_target(object.key(), Some(object), target);
+        let parts = self.by_way(object, target, run);
+        let fetching = parts.into_iter().map(|part| self.fetch_part(object, target, part, false));
+        futures::future::join_all(fetching).await;
+    }
+
+    /// `of_origin` = other pods were asked already.
+    async fn fetch_part(
+        &self,
+        object: &Arc<Object>,
+        target: &FetchTarget,
+        run: Vec<(PieceIndex, Arc<Fill>)>,
+        of_origin: bool,
+    ) {
         let (Some((first, _)), Some((last, _))) = (run.first(), run.last()) else { return };
         let (first, last) = (*first, *last);
-        let target = &*self.trusted_target(object.key(), Some(object), target);
         let layout = object.layout();
         let range = ByteRange { first: layout.range_of(first).first, last: layout.range_of(last).last };
-        let error = match self.ask(target, Some(range), &HeaderMap::new()).await {
-            Ok(Asked::Content(answer)) if belongs(&answer, object) || replaces(&answer, object, first) => {
+        let asked = if of_origin {
+            self.ask(target, Some(range), &HeaderMap::new()).await
+        } else {
+            let (key, state) = (object.key(), Some(object.generation()));
+            let (first, last, waiting) = (first.number(), last.number(), Waiting::Fills(&run));
+            let wish = Wish { key, state, target, first, last, waiting };
+            self.ask_anyone(wish, range, &HeaderMap::new()).await
+        };
+        let error = match asked {
+            Ok(Asked::Content(answer))
+                if belongs(&answer, object)
+                    || replaces(&answer, object, first)
+                    || (of_origin && is_as_unnamed(&answer, object)) =>
+            {
                 let role = answer.part.is_none().then(|| self.shared.transit.join_stream(object, first));
                 return self.take_body(object, target, run, *answer, role).await;
             }
             // Another length, another validator: none of the stored pieces may be continued with these bytes.
             Ok(Asked::Content(_)) | Err(UpstreamError::OutsideContent { .. }) => {
                 self.forget(object);
+                self.shared.changed.add(object.key());
                 UpstreamError::Changed
             }
             Ok(Asked::NotModified(_)) => unasked_304(),
@@ -185,7 +240,14 @@ impl Catalog {
         role: Option<StreamRole>,
     ) {
         let Some((first, _)) = run.first() else { return };
-        let (first, body) = (*first, answer.body);
+        let first = *first;
+        let body = match answer.content {
+            Sent::Stream(body) => body,
+            Sent::Pieces(pieces) => return self.pour_pieces(object, target, run, pieces).await,
+        };
+        for (_, fill) in &run {
+            fill.asks_member(None);
+        }
         match (answer.part, role) {
             (Some(part), _) => self.pour_run(object, target, run, part, body).await,
             (None, Some(StreamRole::Carry)) => {
@@ -200,6 +262,51 @@ impl Catalog {
                 self.settle(object, first, &run[0].1, target, result).await;
             }
         }
+    }
+
+    /// What another pod gives into the fills of its pieces. What it does not give, the origin is asked for.
+    async fn pour_pieces(
+        &self,
+        object: &Arc<Object>,
+        target: &FetchTarget,
+        run: Vec<(PieceIndex, Arc<Fill>)>,
+        pieces: Box<MemberPieces>,
+    ) {
+        let rest = self.pour_what_comes(object, target, run, pieces).await;
+        if !rest.is_empty() {
+            self.shared.counters.sharing.fell_back();
+            for (_, fill) in &rest {
+                fill.asks_member(None);
+            }
+            Box::pin(self.fetch_part(object, target, rest, true)).await;
+        }
+    }
+
+    /// What another pod gives into the fills of its pieces; returns those for which nothing came.
+    pub(super) async fn pour_what_comes(
+        &self,
+        object: &Arc<Object>,
+        target: &FetchTarget,
+        run: Vec<(PieceIndex, Arc<Fill>)>,
+        mut pieces: Box<MemberPieces>,
+    ) -> Vec<(PieceIndex, Arc<Fill>)> {
+        let (mut stored, mut run) = (Vec::new(), VecDeque::from(run));
+        while let Some((piece, fill)) = run.front().cloned() {
+            fill.asks_member(Some(pieces.asked_as));
+            let Ok((bytes, sha256)) = pieces.next(&fill).await else { break };
+            run.pop_front();
+            self.shared.counters.sharing.add_pieces_of_members(bytes.len() as u64);
+            let pushed = fill.push_whole(bytes, sha256);
+            // Stored by the side, so that the next piece is not held up.
+            let (catalog, object, target) = (self.clone(), object.clone(), target.clone());
+            let settling = async move { catalog.settle(&object, piece, &fill, &target, pushed).await };
+            stored.push(self.shared.tasks.spawn(settling));
+        }
+        drop(pieces);
+        if run.is_empty() {
+            futures::future::join_all(stored).await;
+        }
+        run.into()
     }
 
     /// A body that is exactly the asked range, or the front of it, into the fills of its pieces.
@@ -322,6 +429,23 @@ impl Catalog {
         Ok(bytes)
     }
 
+    /// Asks the other pods of this cache, or the origin.
+    async fn ask_anyone(
+        &self,
+        wish: Wish<'_>,
+        range: ByteRange,
+        conditions: &HeaderMap,
+    ) -> Result<Asked, UpstreamError> {
+        let origin = self.ask(wish.target, Some(range), conditions);
+        let Some(sharing) = self.sharing_of(wish.target) else { return origin.await };
+        let of_member = |OfMember { head, pieces }: OfMember| {
+            let (part, content) = (pieces.range(), Sent::Pieces(pieces));
+            Asked::Content(Box::new(Answer { head, part, shared: true, content }))
+        };
+        // Elsewhere in memory: most requests need no room for it.
+        Box::pin(self.ask_members_or(sharing, wish, of_member, origin)).await
+    }
+
     async fn ask(
         &self,
         target: &FetchTarget,
@@ -354,15 +478,18 @@ impl Catalog {
         let clock = Clock { requested_at, received_at: now_seconds() };
         let (parts, body) = response.into_parts();
         match understand(parts.status, &parts.headers, clock)? {
-            Meaning::Content { head, part, shared } => {
-                Ok(Asked::Content(Box::new(Answer { head, part, shared, body: Body::Arriving(body) })))
-            }
+            Meaning::Content { head, part, shared } => Ok(Asked::Content(Box::new(Answer {
+                head,
+                part,
+                shared,
+                content: Sent::Stream(Body::Arriving(body)),
+            }))),
             Meaning::Unmeasured => {
                 let bytes = self.take_unmeasured(body).await?;
                 let head = head(&parts.headers, bytes.len() as u64, clock)?;
                 let shared = is_shared(&parts.headers, &head.generation);
-                let body = Body::Here(Some(bytes));
-                Ok(Asked::Content(Box::new(Answer { head, part: None, shared, body })))
+                let content = Sent::Stream(Body::Here(Some(bytes)));
+                Ok(Asked::Content(Box::new(Answer { head, part: None, shared, content })))
             }
             not_modified @ Meaning::NotModified { .. } => Ok(Asked::NotModified(not_modified)),
         }
@@ -390,13 +517,24 @@ fn belongs(answer: &Answer, object: &Object) -> bool {
     answer.head.generation.agrees_with(object.generation())
 }
 
+/// Whether neither has a validator, and both have the same length: as near as such content comes to itself.
+fn is_as_unnamed(answer: &Answer, object: &Object) -> bool {
+    let (theirs, ours) = (&answer.head.generation, object.generation());
+    !theirs.is_named() && !ours.is_named() && theirs.content_length_bytes == ours.content_length_bytes
+}
+
+/// Whether what another pod says is older than what is known here. It is not what is current, then.
+fn is_older(answer: &Answer, known: Option<&Arc<Object>>) -> bool {
+    matches!(answer.content, Sent::Pieces(_))
+        && known.is_some_and(|known| {
+            !belongs(answer, known) && answer.head.freshness.born_at <= known.head().freshness.born_at
+        })
+}
+
 /// Whether the bytes may take the place of a bad piece. Content without a validator has no state that they could be of: its
 /// length and the check have to do, as nobody has seen any of it.
 fn replaces(answer: &Answer, object: &Object, piece: PieceIndex) -> bool {
-    let (theirs, ours) = (&answer.head.generation, object.generation());
-    !theirs.is_named()
-        && !ours.is_named()
-        && theirs.content_length_bytes == ours.content_length_bytes
+    is_as_unnamed(answer, object)
         && object.verification().is_some_and(|verification| verification.was_rejected(piece))
 }
 

@@ -14,7 +14,7 @@ use tokio::{
     time::{Duration, Instant, timeout_at},
 };
 
-use crate::upstream::UpstreamError;
+use crate::{metrics::Source, sharing::message::AskedAs, upstream::UpstreamError};
 
 /// How long one reader waits for bytes that are held back while the origin still sends: less than half of what clients bear.
 const LONGEST_HELD: Duration = Duration::from_secs(4);
@@ -26,7 +26,19 @@ pub(crate) struct Fill {
     held: Mutex<Held>,
     /// Hashes bytes as they come, while they are at hand; `None` = nobody asks for it.
     hasher: Option<Mutex<Sha256>>,
+    way: Mutex<Way>,
     progress: watch::Sender<Progress>,
+}
+
+/// By which way its bytes come.
+#[derive(Clone, Copy, Debug, Default)]
+enum Way {
+    #[default]
+    Origin,
+    /// Another pod is asked for it, as this, and is so far with what it was asked.
+    AsksMember { asked_as: AskedAs, beyond: u64 },
+    /// They came from another pod, which vouched for this SHA-256 of them; they have it.
+    OfMember { sha256: [u8; 32] },
 }
 
 /// What is in memory, and the room that it was promised.
@@ -69,13 +81,17 @@ impl Fill {
     /// One whose bytes are seen as they come.
     pub(super) fn new(length_bytes: u64) -> Self {
         let held = Mutex::new(Held { visible: u64::MAX, ..Held::default() });
-        Self { length_bytes, held, hasher: None, progress: watch::Sender::new(Progress::Running(0)) }
+        Self::holding(length_bytes, held)
     }
 
     /// One whose bytes are seen once [`Self::show`] says so.
     pub(super) fn held_back(length_bytes: u64) -> Self {
-        let held = Mutex::default();
-        Self { length_bytes, held, hasher: None, progress: watch::Sender::new(Progress::Running(0)) }
+        Self::holding(length_bytes, Mutex::default())
+    }
+
+    fn holding(length_bytes: u64, held: Mutex<Held>) -> Self {
+        let progress = watch::Sender::new(Progress::Running(0));
+        Self { length_bytes, held, hasher: None, way: Mutex::default(), progress }
     }
 
     /// With the SHA-256 of its bytes.
@@ -84,7 +100,10 @@ impl Fill {
     }
 
     /// SHA-256 of the bytes so far; `None` = they are not hashed.
-    pub(super) fn sha256(&self) -> Option<[u8; 32]> {
+    pub(crate) fn sha256(&self) -> Option<[u8; 32]> {
+        if let Way::OfMember { sha256 } = *self.way.lock() {
+            return Some(sha256);
+        }
         self.hasher.as_ref().map(|hasher| hasher.lock().clone().finalize().into())
     }
 
@@ -128,6 +147,7 @@ impl Fill {
         if let Some(hasher) = &self.hasher {
             *hasher.lock() = Sha256::new();
         }
+        *self.way.lock() = Way::Origin;
         let is_unseen = held.seen == 0;
         drop(held);
         self.progress.send_replace(Progress::Running(0));
@@ -145,6 +165,16 @@ impl Fill {
             // One pushes, so they come in order; nobody who reads waits for it.
             hasher.lock().update(&bytes);
         }
+        self.take(bytes)
+    }
+
+    /// Adds all bytes at once, as they came from another pod, with the SHA-256 that they were found to have.
+    pub(super) fn push_whole(&self, bytes: Bytes, sha256: [u8; 32]) -> Result<(), UpstreamError> {
+        *self.way.lock() = Way::OfMember { sha256 };
+        self.take(bytes)
+    }
+
+    fn take(&self, bytes: Bytes) -> Result<(), UpstreamError> {
         let received = {
             let mut held = self.held.lock();
             let before = held.received();
@@ -159,8 +189,67 @@ impl Fill {
         Ok(())
     }
 
+    /// Another pod is asked for it; `None` = not any more.
+    pub(super) fn asks_member(&self, asked_as: Option<AskedAs>) {
+        let mut way = self.way.lock();
+        match (*way, asked_as) {
+            (Way::Origin, Some(asked_as)) => *way = Way::AsksMember { asked_as, beyond: 0 },
+            (Way::AsksMember { beyond, .. }, Some(asked_as)) => *way = Way::AsksMember { asked_as, beyond },
+            (Way::AsksMember { .. }, None) => *way = Way::Origin,
+            (Way::Origin, None) | (Way::OfMember { .. }, _) => {}
+        }
+    }
+
+    /// How far the pod is that was asked for it.
+    pub(super) fn note_beyond(&self, bytes: u64) {
+        if let Way::AsksMember { beyond, .. } = &mut *self.way.lock() {
+            *beyond = bytes;
+        }
+    }
+
+    /// As what the pod is asked that it waits for, if it does.
+    pub(super) fn waits_as(&self) -> Option<AskedAs> {
+        match *self.way.lock() {
+            Way::AsksMember { asked_as, .. } => Some(asked_as),
+            Way::Origin | Way::OfMember { .. } => None,
+        }
+    }
+
+    /// Whether its bytes came from another pod.
+    pub(super) fn is_of_member(&self) -> bool {
+        matches!(*self.way.lock(), Way::OfMember { .. })
+    }
+
+    /// Where the bytes came from for one to whom they would count as from `origin` or from memory.
+    pub(crate) fn source(&self, source: Source) -> Source {
+        if source == Source::Origin && self.is_of_member() { Source::Peer } else { source }
+    }
+
+    /// How far it is, here and beyond: grows as long as something comes.
+    pub(super) fn distance(&self) -> u64 {
+        let beyond = match *self.way.lock() {
+            Way::AsksMember { beyond, .. } => beyond,
+            Way::Origin | Way::OfMember { .. } => 0,
+        };
+        let held = self.held.lock();
+        beyond + if held.stored { self.length_bytes } else { held.received() }
+    }
+
+    pub(super) const fn length_bytes(&self) -> u64 {
+        self.length_bytes
+    }
+
+    /// How it ended, if it has.
+    pub(super) fn outcome(&self) -> Option<Result<(), UpstreamError>> {
+        match &*self.progress.borrow() {
+            Progress::Running(_) => None,
+            Progress::Complete => Some(Ok(())),
+            Progress::Failed(error) => Some(Err(error.clone())),
+        }
+    }
+
     /// All bytes as they came.
-    pub(super) fn chunks(&self) -> Vec<Bytes> {
+    pub(crate) fn chunks(&self) -> Vec<Bytes> {
         self.held.lock().chunks.iter().map(|(_, bytes)| bytes.clone()).collect()
     }
 

@@ -44,6 +44,7 @@ impl Catalog {
             Checked::Disputed { by, .. } => self.dispute(object, by),
             Checked::Unchecked { .. } | Checked::Right { .. } => {}
         }
+        self.note_strayed(object, piece, fill);
         fill.note_checked();
         fill.show();
         fill.finish(Ok(()));
@@ -64,6 +65,7 @@ impl Catalog {
             }
         }
         self.shared.transit.remove(object, piece);
+        self.announce(object, piece);
         self.after_storing(object, &checked);
     }
 
@@ -80,19 +82,20 @@ impl Catalog {
             object.keep_small(Bytes::from(chunks.concat()));
         }
         let number = object::index(piece);
+        let trust = if fill.is_of_member() { Trust::Vouched } else { Trust::Origin };
         let Some(mut stored) = self.place(object) else { return Err(FillError::Unhealthy) };
-        let mut outcome = self.write(&stored, number, &chunks, checked).await;
+        let mut outcome = self.write(&stored, number, &chunks, checked, trust).await;
         if matches!(outcome, Err(FillError::Unhealthy | FillError::Io(_)))
             && let Some(other) = self.place(object).filter(|other| !Arc::ptr_eq(other, &stored))
         {
             stored = other;
-            outcome = self.write(&stored, number, &chunks, checked).await;
+            outcome = self.write(&stored, number, &chunks, checked, trust).await;
         }
         if matches!(outcome, Err(FillError::Full)) {
             let waiting = stored.clone();
             let room = tokio::task::spawn_blocking(move || waiting.wait_for_room(number, ROOM_PATIENCE));
             if room.await.unwrap_or(false) {
-                outcome = self.write(&stored, number, &chunks, checked).await;
+                outcome = self.write(&stored, number, &chunks, checked, trust).await;
             }
         }
         outcome
@@ -104,11 +107,12 @@ impl Catalog {
         piece: usize,
         chunks: &[Bytes],
         checked: &Checked,
+        trust: Trust,
     ) -> Result<(), FillError> {
         let known = match checked {
             Checked::Right { sha256, .. } => Some((*sha256, Trust::Authenticated)),
             Checked::Disputed { sha256, .. } => Some((*sha256, Trust::Origin)),
-            Checked::Unchecked { sha256 } => sha256.map(|sha256| (sha256, Trust::Origin)),
+            Checked::Unchecked { sha256 } => sha256.map(|sha256| (sha256, trust)),
             Checked::Wrong | Checked::Interrupted => None,
         };
         let (number, stored, chunks) = (stored.number(), stored.clone(), chunks.to_vec());

@@ -159,6 +159,25 @@ impl Object {
         self.verification.as_ref().map_or_else(Comparisons::default, Verification::comparisons)
     }
 
+    /// Under which id it is known to everybody who may share it: the hash of its authenticated hashes, where they are those of whole
+    /// pieces. It stays so when everything is stored and the hashes are let go.
+    pub(crate) fn hash_of_hashes(&self) -> Option<[u8; 32]> {
+        let verification = self.verification.as_ref().filter(|known| known.was_of_whole_pieces())?;
+        match verification.verdict() {
+            Verdict::Authenticated(hashes) => Some(*hashes.policy().hash_of_hashes.as_bytes()),
+            Verdict::Unasked if self.is_authenticated() => {
+                Some(*self.head().policy.as_ref()?.hash_of_hashes.as_bytes())
+            }
+            _ => None,
+        }
+    }
+
+    /// Whether its origin sends other bytes than its hashes say.
+    pub(super) fn is_disputed(&self) -> bool {
+        let verdict = self.verification.as_ref().map(Verification::verdict);
+        matches!(verdict, Some(Verdict::Disputed(_)))
+    }
+
     /// Whether every piece is checked before it is seen.
     pub(crate) fn is_checked(&self) -> bool {
         let verdict = self.verification.as_ref().map(Verification::verdict);
@@ -262,7 +281,7 @@ impl Object {
     }
 
     /// Whether it can still grow and be served: not removed, replaced or evicted as a whole.
-    pub(super) fn is_removed(&self) -> bool {
+    pub(crate) fn is_removed(&self) -> bool {
         self.stored.read().as_ref().is_some_and(|stored| stored.is_removed())
     }
 

@@ -12,7 +12,7 @@ use futures::{
 use parking_lot::{Mutex, MutexGuard};
 
 use super::{Catalog, Freshly, Object, OpenError, OpenRequest, Opened, now_seconds};
-use crate::upstream::UpstreamError;
+use crate::{sharing::message::AskedAs, upstream::UpstreamError};
 
 type Opening = Shared<BoxFuture<'static, Result<Opened, OpenError>>>;
 
@@ -31,7 +31,14 @@ struct Entry {
 /// Whether what an opening brings may be kept. Whoever keeps it holds the ticket meanwhile, so that a purge comes either
 /// before, and nothing is kept, or after, and finds it.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Ticket(Arc<Mutex<Validity>>);
+pub(super) struct Ticket(Arc<State>);
+
+#[derive(Debug, Default)]
+struct State {
+    validity: Mutex<Validity>,
+    /// As what the pod is asked that the opening waits for.
+    waits_as: Mutex<Option<AskedAs>>,
+}
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) enum Validity {
@@ -43,7 +50,12 @@ pub(super) enum Validity {
 impl Ticket {
     /// `None` = a purge came meanwhile.
     pub(super) fn hold(&self) -> Option<MutexGuard<'_, Validity>> {
-        Some(self.0.lock()).filter(|validity| **validity == Validity::Valid)
+        Some(self.0.validity.lock()).filter(|validity| **validity == Validity::Valid)
+    }
+
+    /// Another pod is asked; `None` = not any more.
+    pub(super) fn asks_member(&self, asked_as: Option<AskedAs>) {
+        *self.0.waits_as.lock() = asked_as;
     }
 }
 
@@ -65,6 +77,12 @@ impl Openings {
         (opening, false)
     }
 
+    /// As what the pod is asked that the opening of this key waits for, if it does.
+    fn waits_as(&self, key: &ObjectKey) -> Option<AskedAs> {
+        let table = self.table.lock();
+        *table.get(key)?.ticket.0.waits_as.lock()
+    }
+
     /// The opening with this ticket is over; a later one of the same key is not.
     fn end(&self, key: &ObjectKey, ticket: &Ticket) {
         let mut table = self.table.lock();
@@ -81,7 +99,7 @@ impl Openings {
             .extract_if(|key, entry| filter.is_met(key.as_str(), entry.class.number()))
             .collect();
         for (_, entry) in purged {
-            *entry.ticket.0.lock() = Validity::Purged;
+            *entry.ticket.0.validity.lock() = Validity::Purged;
         }
     }
 }
@@ -124,6 +142,11 @@ impl Catalog {
             }
             Use::Revalidate { if_error: false } => Box::pin(self.open_by_fetch(request, Some(object))).await,
         }
+    }
+
+    /// As what another pod is asked about an object that is being opened.
+    pub(super) fn opening_waits_as(&self, key: &ObjectKey) -> Option<AskedAs> {
+        self.shared.openings.waits_as(key)
     }
 
     /// Asks about an object that may be used stale if need be, and leaves the client time to get it so. The question itself

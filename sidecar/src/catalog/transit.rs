@@ -18,6 +18,8 @@ pub(super) struct Transit {
 
 #[derive(Debug, Default)]
 struct Table {
+    /// Whether every piece is hashed as it comes, because others are told of its hash.
+    hashes: bool,
     fills: HashMap<(usize, PieceIndex), Entry>,
     /// By object: number of the piece that its stream delivers next.
     streams: HashMap<usize, u64>,
@@ -56,6 +58,11 @@ pub(super) enum StreamRole {
 }
 
 impl Transit {
+    /// `hashes` = every piece is hashed as it comes.
+    pub(super) fn new(hashes: bool) -> Self {
+        Self { table: Mutex::new(Table { hashes, ..Table::default() }) }
+    }
+
     /// `anew` = what is stored can't be read.
     pub(super) fn look_up(&self, object: &Arc<Object>, piece: PieceIndex, anew: bool) -> LookUp {
         let mut table = self.table.lock();
@@ -189,7 +196,7 @@ impl Table {
         let length = object.layout().range_of(piece).length();
         // Asked under the lock: whoever changes it looks at all fills afterwards.
         let fill = if object.shows_at_once() { Fill::new(length) } else { Fill::held_back(length) };
-        let fill = if object.verification().is_some() { fill.hashed() } else { fill };
+        let fill = if self.hashes || object.verification().is_some() { fill.hashed() } else { fill };
         let fill = Arc::new(fill);
         let entry = Entry { _object: object.clone(), fill: fill.clone(), from_stream };
         self.fills.insert((address(object), piece), entry);

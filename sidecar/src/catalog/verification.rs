@@ -47,6 +47,8 @@ pub(crate) struct Verification {
     counted: Mutex<Option<SimpleMode>>,
     /// A piece was the authenticated one.
     is_confirmed: AtomicBool,
+    /// The hashes that were found last are those of whole stored pieces.
+    is_of_whole_pieces: AtomicBool,
     /// Bytes that its origin sent for it.
     fetched_bytes: AtomicU64,
     /// When the last of them came, in seconds since 1970.
@@ -179,6 +181,7 @@ impl Default for Verification {
             compared: AtomicU32::new(0),
             counted: Mutex::default(),
             is_confirmed: AtomicBool::new(false),
+            is_of_whole_pieces: AtomicBool::new(false),
             fetched_bytes: AtomicU64::new(0),
             fetched_at: AtomicU64::new(0),
         }
@@ -276,6 +279,16 @@ impl Verification {
             self.is_confirmed.store(false, Ordering::Release);
         }
         self.tries.lock().clear();
+    }
+
+    /// Whether the hashes that were found last are those of whole stored pieces.
+    pub(super) fn note_whole_pieces(&self, are: bool) {
+        self.is_of_whole_pieces.store(are, Ordering::Release);
+    }
+
+    /// Whether they were, also after they were let go.
+    pub(super) fn was_of_whole_pieces(&self) -> bool {
+        self.is_of_whole_pieces.load(Ordering::Acquire)
     }
 
     /// A piece is the authenticated one.

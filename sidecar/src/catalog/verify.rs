@@ -128,6 +128,7 @@ impl Catalog {
     fn use_hashes(&self, object: &Arc<Object>, hashes: Hashes) {
         let Some(verification) = object.verification() else { return };
         let hashes = Arc::new(hashes);
+        verification.note_whole_pieces(hashes.are_of_stored_pieces());
         // What is stored may have been authenticated by those that the kept policy names, before the start.
         let before = object.head().policy.clone();
         let mut is_other =
@@ -167,7 +168,7 @@ impl Catalog {
         target: &FetchTarget,
     ) -> Checked {
         let Some(verification) = object.verification() else {
-            return Checked::Unchecked { sha256: None };
+            return Checked::Unchecked { sha256: fill.sha256() };
         };
         verification.add_fetched(object.layout().range_of(piece).length(), now_seconds());
         // Let go of, or never asked for.
@@ -192,7 +193,7 @@ impl Catalog {
         if verification.rejected_pieces() <= LOGGED_PIECES {
             tracing::warn!(object = %object.key(), piece = piece.number(), times, "a piece is not the authenticated one");
         }
-        let was_asked_itself = !self.shared.upstream.asks_parent(target);
+        let was_asked_itself = !self.shared.upstream.asks_parent(target) && !fill.is_of_member();
         let is_disputed = times > 1 || matches!(verdict, Verdict::Disputed(_));
         if !was_asked_itself {
             self.shared.doubtful.add(object.key());
@@ -244,8 +245,10 @@ impl Catalog {
             let verification = object.and_then(Object::verification);
             verification.is_some_and(|known| matches!(known.verdict(), Verdict::Disputed(_)))
         };
-        // Most targets have no parent that could be doubted.
-        if self.shared.upstream.asks_parent(target) && (is_disputed() || self.shared.doubtful.holds(key)) {
+        // Most targets have no parent and no other pods that could be doubted.
+        if (self.shared.upstream.asks_parent(target) || self.sharing_of(target).is_some())
+            && (is_disputed() || self.shared.doubtful.holds(key))
+        {
             return Cow::Owned(FetchTarget { past_parent: true, ..target.clone() });
         }
         Cow::Borrowed(target)

@@ -159,8 +159,8 @@ impl Reader {
         let within =
             ByteRange { first: self.next - bounds.first, last: self.last.min(bounds.last) - bounds.first };
         let (mut bytes, mut source) = self.read(piece, within).await?;
-        if self.fetched_fill(piece).is_some() {
-            source = Source::Origin;
+        if let Some(fill) = self.fetched_fill(piece) {
+            source = fill.source(Source::Origin);
         }
         bytes.truncate(usize::try_from(within.length()).unwrap_or(usize::MAX));
         self.next += bytes.len() as u64;
@@ -197,7 +197,7 @@ impl Reader {
                 Piece::Filling(fill, source) => match self.patience.wait_for(fill.read(within)).await {
                     Ok(Found::Bytes(bytes)) => {
                         self.is_unchecked |= !fill.is_checked();
-                        return Ok((bytes, source));
+                        return Ok((bytes, fill.source(source)));
                     }
                     Ok(Found::Stored) => {
                         if source == Source::Origin {

@@ -81,6 +81,7 @@ impl ContentRequest {
                 https: transport == Transport::Tls,
                 is_signed: target.query().is_some() && !key.has_query(),
                 past_parent: false,
+                asked_as: None,
                 path_and_query: target.into_upstream_path_and_query(),
                 headers: passed_on,
             },

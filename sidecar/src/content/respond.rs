@@ -86,14 +86,21 @@ impl ReplyHead<'_> {
                 "HIT",
                 format!("connectedcache; fwd=stale; fwd-status=304{collapsed}; detail={source}").into(),
             ),
-            (CacheResult::Partial, _) => {
-                ("PARTIAL", format!("connectedcache; fwd=partial{collapsed}; detail=origin").into())
-            }
+            (CacheResult::Partial, _) => (
+                "PARTIAL",
+                format!("connectedcache; fwd=partial{collapsed}; detail={}", self.fetched_from()).into(),
+            ),
             (CacheResult::Bypass, _) => ("MISS", "connectedcache; fwd=bypass; detail=origin".into()),
-            (CacheResult::Miss | CacheResult::None, _) => {
-                ("MISS", format!("connectedcache; fwd=miss{collapsed}; detail=origin").into())
-            }
+            (CacheResult::Miss | CacheResult::None, _) => (
+                "MISS",
+                format!("connectedcache; fwd=miss{collapsed}; detail={}", self.fetched_from()).into(),
+            ),
         }
+    }
+
+    /// Where what was not here came from.
+    fn fetched_from(&self) -> &'static str {
+        if self.source == Source::Peer { Source::Peer.as_str() } else { Source::Origin.as_str() }
     }
 }
 

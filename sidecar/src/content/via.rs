@@ -38,6 +38,11 @@ impl Via {
         self.ours.clone()
     }
 
+    /// As [`Self::beyond`], for a request that another pod passes on to us; `None` = it can't be.
+    pub(crate) fn beyond_pod(&self, headers: &HeaderMap) -> Option<HeaderValue> {
+        self.beyond(headers).ok()
+    }
+
     /// The field of a request that we make for one that came with these headers.
     pub(super) fn beyond(&self, headers: &HeaderMap) -> Result<HeaderValue, Refusal> {
         let lines = headers.get_all(header::VIA).iter().filter_map(|value| value.to_str().ok());

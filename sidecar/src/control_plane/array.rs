@@ -4,6 +4,7 @@
 use std::{net::IpAddr, time::Duration};
 
 use bytes::Bytes;
+use connected_cache_wire::swarm::PeerId;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
@@ -11,7 +12,6 @@ use super::{
     Standing,
     client::{CallError, Reply},
     identity::Identity,
-    kept::PeerId,
     members::{Members, elements},
     route::Route,
 };

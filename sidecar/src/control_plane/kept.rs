@@ -2,7 +2,6 @@
 //! replaced as a whole; what can't be read begins anew.
 
 use std::{
-    fmt,
     fs::{self, File},
     io::{self, Read, Write},
     net::IpAddr,
@@ -10,6 +9,7 @@ use std::{
     sync::Arc,
 };
 
+use connected_cache_wire::swarm::PeerId;
 use parking_lot::{Mutex, MutexGuard};
 use serde::{Deserialize, Serialize};
 
@@ -18,49 +18,6 @@ use crate::tasks::Tasks;
 
 /// A longer file is none of ours.
 const MAX_FILE_BYTES: u64 = 4 << 20;
-
-/// Twenty bytes: sixteen random ones, then four zero bytes (dossier delivery-optimization 2.7).
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
-pub(crate) struct PeerId([u8; 20]);
-
-impl PeerId {
-    fn random() -> Self {
-        let mut bytes = [0; 20];
-        bytes[..16].copy_from_slice(&rand::random::<[u8; 16]>());
-        Self(bytes)
-    }
-
-    /// 40 hex digits of either case.
-    pub(super) fn from_hex(text: &str) -> Option<Self> {
-        let mut bytes = [0; 20];
-        hex::decode_to_slice(text, &mut bytes).ok()?;
-        Some(Self(bytes))
-    }
-
-    /// 40 hex digits in lower case.
-    pub(crate) fn to_hex(self) -> String {
-        hex::encode(self.0)
-    }
-}
-
-impl fmt::Debug for PeerId {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "PeerId({})", self.to_hex())
-    }
-}
-
-impl Serialize for PeerId {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(&self.to_hex())
-    }
-}
-
-impl<'de> Deserialize<'de> for PeerId {
-    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = String::deserialize(deserializer)?;
-        Self::from_hex(&text).ok_or_else(|| serde::de::Error::custom("no peer id"))
-    }
-}
 
 /// A reply and until when it holds.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -103,7 +60,7 @@ impl Kept {
         });
         let is_new = read.is_none();
         let mut contents = read.unwrap_or_else(|| Contents {
-            peer_id: PeerId::random(),
+            peer_id: PeerId::from_guid(rand::random()),
             asked: asked.clone(),
             geo: None,
             asked_from: None,

@@ -160,6 +160,7 @@ impl PieceHashes {
             path_and_query: url[Position::BeforePath..Position::AfterQuery].to_owned(),
             is_signed: false,
             past_parent: false,
+            asked_as: None,
             headers: Vec::new(),
         })
     }

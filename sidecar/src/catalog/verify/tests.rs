@@ -55,6 +55,7 @@ impl Cache {
             tasks: tasks.clone(),
             rules: RulesByClass::new(&config.content),
             control_plane: Some(lab.control_plane.clone()),
+            sharing: None,
             memory_bytes: settings::memory_bytes(&config.storage),
         });
         Self { lab, catalog, store, tasks, _volume: volume }
@@ -69,6 +70,7 @@ impl Cache {
             path_and_query: format!("{PATH}{query}"),
             is_signed: false,
             past_parent: false,
+            asked_as: None,
             headers: Vec::new(),
         };
         let key = ObjectKey::from_stored(format!("{ORIGIN}{PATH}{query}"));

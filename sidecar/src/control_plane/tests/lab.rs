@@ -43,7 +43,12 @@ pub(crate) struct Lab {
     pub(crate) counters: Arc<Counters>,
     tasks: Tasks,
     /// While it is there the clock moves only when the test says so.
-    _hold: std::sync::mpsc::Sender<()>,
+    _hold: Hold,
+}
+
+/// The runtime does not move a paused clock by itself while this is there.
+pub(crate) struct Hold {
+    _sender: std::sync::mpsc::Sender<()>,
 }
 
 impl Lab {
@@ -69,17 +74,9 @@ impl Lab {
         .unwrap();
         let mut config = config(&mock, &folder);
         change(&mut config);
-        // The clock is paused, and the runtime does not move it by itself while this waits.
-        let (hold, waits) = std::sync::mpsc::channel::<()>();
-        tokio::task::spawn_blocking(move || {
-            if waits.recv_timeout(HANGS).is_err_and(|error| error == RecvTimeoutError::Timeout) {
-                eprintln!("a test waits for what never comes: nobody moves its clock");
-                std::process::abort();
-            }
-        });
         let (counters, tasks) = (Arc::default(), Tasks::default());
         let control_plane = client(&config, &folder, &counters, &tasks);
-        Self { mock, config, folder, control_plane, counters, tasks, _hold: hold }
+        Self { mock, config, folder, control_plane, counters, tasks, _hold: Hold::new() }
     }
 
     /// Another client on the same volume.
@@ -155,6 +152,19 @@ impl Lab {
             sessions.values().any(|shown| shown.is_in) || sessions.is_empty()
         })
         .await;
+    }
+}
+
+impl Hold {
+    pub(crate) fn new() -> Self {
+        let (hold, waits) = std::sync::mpsc::channel::<()>();
+        tokio::task::spawn_blocking(move || {
+            if waits.recv_timeout(HANGS).is_err_and(|error| error == RecvTimeoutError::Timeout) {
+                eprintln!("a test waits for what never comes: nobody moves its clock");
+                std::process::abort();
+            }
+        });
+        Self { _sender: hold }
     }
 }
 
