@@ -2,16 +2,19 @@
 //!
 //! 1. [`dereference`]: read the cache and its children (client);
 //! 2. [`validate`]: check what the schema can't (pure);
-//! 3. [`build`]: render the children (pure);
-//! 4. [`apply`]: make the children so (client);
-//! 5. [`status`] and [`events`]: say what was seen (deciding is pure, writing needs the client).
+//! 3. [`certify`]: make and renew the certificates of the pods (pure, but for new keys);
+//! 4. [`build`]: render the children (pure);
+//! 5. [`apply`]: make the children so (client);
+//! 6. [`status`] and [`events`]: say what was seen (deciding is pure, writing needs the client).
 //!
 //! There are no finalizers: owner references let Kubernetes remove the children, also while the operator is away.
 
 pub mod apply;
 pub mod build;
+pub mod certify;
 pub mod dereference;
 pub mod events;
+pub mod hidden;
 mod retry;
 pub mod status;
 pub mod validate;
@@ -22,9 +25,10 @@ use futures::StreamExt;
 use k8s_openapi::{
     api::{
         apps::v1::StatefulSet,
-        core::v1::{ConfigMap, Service},
+        core::v1::{ConfigMap, Service, ServiceAccount},
+        rbac::v1::{Role, RoleBinding},
     },
-    jiff::Timestamp,
+    jiff::{SignedDuration, Timestamp},
 };
 use kube::{
     Api, Client, ResourceExt,
@@ -44,6 +48,9 @@ use crate::{image::ImageReference, metrics::Metrics};
 const RESYNC: Duration = Duration::from_mins(10);
 /// A cache that is under way is looked at again after so long, because the passing of time can change its state.
 const RECHECK: Duration = Duration::from_secs(30);
+
+/// Certificates are looked at again after so long at the soonest.
+const SOONEST: SignedDuration = SignedDuration::from_secs(1);
 
 /// What every pass needs.
 pub struct Context {
@@ -83,6 +90,9 @@ pub enum ReconcileError {
     /// Reading failed.
     #[error(transparent)]
     Dereference(#[from] dereference::DereferenceError),
+    /// The certificates of the pods could not be made.
+    #[error(transparent)]
+    Certify(#[from] certify::CertifyError),
     /// Some children could not be made as built. The status says which.
     #[error("{} of the children could not be applied, first: {first}", count)]
     Apply {
@@ -102,6 +112,7 @@ impl ReconcileError {
     pub const fn label(&self) -> &'static str {
         match self {
             Self::Dereference(_) => "dereference",
+            Self::Certify(_) => "certify",
             Self::Apply { .. } => "apply",
             Self::Status(_) => "status",
         }
@@ -117,12 +128,20 @@ pub async fn reconcile(cache: Arc<ConnectedCache>, context: Arc<Context>) -> Res
     };
     let verdict = validate::validate(&observed, &context.sidecar_image);
     let is_paused = validate::is_paused(&observed);
-    let outcome = match &verdict {
-        // On the heap: four children in flight make a large future, and one lives for each cache that is worked on.
-        Ok(valid) if !is_paused => {
-            Box::pin(apply::apply(&context.client, &build::build(valid), &observed)).await
+    let now = Timestamp::now();
+    let workable = verdict.as_ref().ok().filter(|_| !is_paused);
+    let certificates = workable
+        .filter(|valid| valid.shares)
+        .map(|valid| certify::certify(valid, &observed, now))
+        .transpose()?;
+    let outcome = match workable {
+        Some(valid) => {
+            let secrets = certificates.as_ref().map(|certificates| build::secrets(valid, certificates));
+            let children = build::build(valid);
+            // On the heap: children in flight make a large future, and one lives for each cache that is worked on.
+            Box::pin(apply::apply(&context.client, &children, secrets.as_ref(), &observed)).await
         }
-        _ => apply::Outcome::untouched(&observed),
+        None => apply::Outcome::untouched(&observed),
     };
     if outcome.failures.iter().any(apply::ApplyError::is_namespace_terminating) {
         context.attempts.forget(&cache);
@@ -135,12 +154,16 @@ pub async fn reconcile(cache: Arc<ConnectedCache>, context: Arc<Context>) -> Res
         stateful_set: outcome.stateful_set.as_ref(),
         service: outcome.service.as_ref(),
         failures: &outcome.failures,
-        now: Timestamp::now(),
+        now,
     });
     status::write_if_changed(&context.client, &observed.cache, &observed.namespace, &next)
         .await
         .map_err(|error| ReconcileError::Status(Box::new(error)))?;
-    let news = events::news(observed.cache.status.as_ref(), &next, &outcome, observed.cache.spec.replicas);
+    let mut news =
+        events::news(observed.cache.status.as_ref(), &next, &outcome, observed.cache.spec.replicas);
+    if let Some(certificates) = certificates.as_ref().filter(|_| outcome.certified) {
+        news.extend(certificates.news.iter().map(|news| events::of_certificates(*news)));
+    }
     events::publish(&context.recorder, &observed.cache, &news).await;
 
     let count = outcome.failures.len();
@@ -148,12 +171,17 @@ pub async fn reconcile(cache: Arc<ConnectedCache>, context: Arc<Context>) -> Res
         return Err(ReconcileError::Apply { count, first });
     }
     context.attempts.forget(&cache);
-    Ok(next_look(verdict.as_ref().err(), &next))
+    let due = certificates.map(|certificates| certificates.next_look.duration_since(now));
+    Ok(next_look(verdict.as_ref().err(), &next, due))
 }
 
 /// A rejected spec waits for its edit; what is under way, or waits for an object that is not watched, is looked at soon; the
-/// rest is looked at now and then.
-fn next_look(invalid: Option<&validate::InvalidCache>, status: &ConnectedCacheStatus) -> Action {
+/// rest is looked at now and then, and no later than its certificates are `due`.
+fn next_look(
+    invalid: Option<&validate::InvalidCache>,
+    status: &ConnectedCacheStatus,
+    due: Option<SignedDuration>,
+) -> Action {
     match invalid {
         Some(invalid) if invalid.is_waiting() => return Action::requeue(retry::with_jitter(RECHECK)),
         Some(_) => return Action::await_change(),
@@ -163,7 +191,9 @@ fn next_look(invalid: Option<&validate::InvalidCache>, status: &ConnectedCacheSt
         .conditions
         .iter()
         .any(|condition| condition.type_ == ConditionType::Ready.as_str() && condition.status == "True");
-    Action::requeue(retry::with_jitter(if is_ready { RESYNC } else { RECHECK }))
+    let usual = retry::with_jitter(if is_ready { RESYNC } else { RECHECK });
+    let due = due.map(|due| due.max(SOONEST).unsigned_abs());
+    Action::requeue(due.map_or(usual, |due| due.min(usual)))
 }
 
 /// Waits longer after each failure of the same cache, with jitter, so that many failing caches don't come back at once.
@@ -197,7 +227,11 @@ pub async fn run(
         .with_config(Config::default().concurrency(concurrency))
         .owns(api::<ConfigMap>(client, namespace), children.clone())
         .owns(api::<Service>(client, namespace), children.clone())
-        .owns(api::<StatefulSet>(client, namespace), children)
+        .owns(api::<StatefulSet>(client, namespace), children.clone())
+        // Not Secrets: a right to watch them can't be narrowed to those of caches. They are looked at with every pass.
+        .owns(api::<ServiceAccount>(client, namespace), children.clone())
+        .owns(api::<Role>(client, namespace), children.clone())
+        .owns(api::<RoleBinding>(client, namespace), children)
         .graceful_shutdown_on(shutdown)
         .run(reconcile, error_policy, context.clone())
         .for_each(|result| async move {

@@ -9,7 +9,7 @@ use opentelemetry::{
 use opentelemetry_sdk::{Resource, metrics::SdkMeterProvider};
 use prometheus::{Encoder, Registry, TextEncoder};
 
-/// A pass reads five objects and usually writes none, so it takes milliseconds; a slow API server makes it seconds.
+/// A pass reads eleven objects and usually writes none, so it takes milliseconds; a slow API server makes it seconds.
 const DURATION_BOUNDARIES_SECONDS: [f64; 11] =
     [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
 

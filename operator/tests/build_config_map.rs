@@ -4,7 +4,7 @@
 mod common;
 
 use common::{CA, built, default_image, plain, validated, with_control_plane_ca};
-use connected_cache_config::{ByteSize, Config, ContentClass, ControlPlaneMode, KEYS, LogLevel};
+use connected_cache_config::{ByteSize, Config, ContentClass, ControlPlaneMode, KEYS, LogLevel, SharingMode};
 use connected_cache_operator::controller::{build::build, validate::validate};
 use serde_json::json;
 
@@ -45,15 +45,42 @@ fn every_block() -> serde_json::Value {
 }
 
 #[test]
-fn an_empty_spec_renders_the_defaults_and_nothing_else() {
+fn an_empty_spec_renders_the_defaults_and_what_sharing_takes_and_nothing_else() {
     let config = rendered(&json!({}));
     let mut expected = Config::default();
     // Nine tenths of the default claim of 100Gi, and the longer drain of a pod behind a load balancer.
     expected.storage.volumes[0].limit = ByteSize::from_gibibytes(90);
     expected.shutdown.drain_seconds = 15;
+    expected.listen.peers = Some("0.0.0.0:7681".parse().expect("an address"));
+    expected.sharing.mode = SharingMode::Members;
+    expected.sharing.service = Some("caching/campus-pods".to_owned());
+    let file = |name: &str| Some(format!("/etc/connected-cache-peers/{name}").into());
+    let peers = &mut expected.tls.peers;
+    (peers.cert, peers.key, peers.ca) = (file("tls.crt"), file("tls.key"), file("ca.crt"));
     assert_eq!(config, expected);
     let text = text(&json!({}));
-    assert!(!text.contains("listen") && !text.contains("swarm"), "defaults were written out:\n{text}");
+    assert!(!text.contains("http") && !text.contains("swarm"), "defaults were written out:\n{text}");
+}
+
+#[test]
+fn pods_that_do_not_share_listen_to_nobody_and_need_nothing_for_it() {
+    let config = rendered(&json!({"sharing": {"mode": "Off"}}));
+    assert_eq!(config.sharing.mode, SharingMode::Off);
+    assert_eq!((config.sharing.service, config.listen.swarm, config.listen.peers), (None, None, None));
+    assert_eq!(config.tls, Config::default().tls);
+}
+
+#[test]
+fn pods_of_a_cache_with_a_control_plane_still_share_with_each_other_alone() {
+    for mode in ["Microsoft", "Custom"] {
+        let mut spec = json!({"controlPlane": {"mode": mode}});
+        if mode == "Custom" {
+            spec["controlPlane"]["geoUrl"] = json!("https://geo.example.edu/geo");
+        }
+        let sharing = rendered(&spec).sharing;
+        assert_eq!((sharing.mode, sharing.array_join.enabled), (SharingMode::Auto, false), "{mode}");
+        assert_eq!(sharing.service.as_deref(), Some("caching/campus-pods"), "{mode}");
+    }
 }
 
 #[test]
@@ -89,8 +116,12 @@ fn every_block_of_the_spec_reaches_the_sidecar() {
 
 #[test]
 fn the_reference_of_the_configuration_lists_the_keys_that_are_rendered() {
-    let document: serde_json::Value = serde_saphyr::from_str(&text(&every_block())).expect("YAML");
-    let is_rendered = |path: &str| document.pointer(&format!("/{}", path.replace('.', "/"))).is_some();
+    // What every block renders, and what is rendered for none.
+    let documents: [serde_json::Value; 2] =
+        [every_block(), json!({})].map(|spec| serde_saphyr::from_str(&text(&spec)).expect("YAML"));
+    let is_rendered = |path: &str| {
+        documents.iter().any(|document| document.pointer(&format!("/{}", path.replace('.', "/"))).is_some())
+    };
     let page = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/configuration.md"))
         .expect("docs/configuration.md");
     let (_, table) = page.split_once("| key | comes from |\n|---|---|\n").expect("the table of fields");
@@ -129,9 +160,12 @@ fn listeners_take_both_families_only_where_the_services_do() {
         Some("0.0.0.0:8080")
     );
     let listen = rendered(&json!({"expose": {"ipFamilyPolicy": "PreferDualStack"}})).listen;
-    for (address, expected) in
-        [(listen.http, "[::]:8080"), (listen.admin, "[::]:5001"), (listen.swarm, "[::]:7680")]
-    {
+    for (address, expected) in [
+        (listen.http, "[::]:8080"),
+        (listen.admin, "[::]:5001"),
+        (listen.swarm, "[::]:7680"),
+        (listen.peers, "[::]:7681"),
+    ] {
         assert_eq!(address.map(|address| address.to_string()).as_deref(), Some(expected));
     }
 }

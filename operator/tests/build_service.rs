@@ -54,16 +54,24 @@ fn what_expose_says_reaches_the_service() {
 #[test]
 fn every_pod_has_a_name_before_it_is_ready() {
     let service = plain(&built(&json!({})).pods_service);
+    // Pods that share find each other by this Service.
     assert_eq!(service["metadata"]["name"], "campus-pods");
     assert_eq!(service["spec"]["clusterIP"], "None");
     assert_eq!(service["spec"]["publishNotReadyAddresses"], true);
-    let ports: Vec<_> = service["spec"]["ports"]
-        .as_array()
-        .expect("ports")
-        .iter()
+    let of_each: &[(&str, i64)] = &[("http", 8080), ("admin", 5001)];
+    let of_sharing: &[(&str, i64)] = &[("swarm", 7680), ("peers", 7681)];
+    assert_eq!(ports(&service), [of_each, of_sharing].concat());
+    let alone = plain(&built(&json!({"sharing": {"mode": "Off"}})).pods_service);
+    assert_eq!(ports(&alone), of_each);
+}
+
+fn ports(service: &serde_json::Value) -> Vec<(&str, i64)> {
+    let ports = service["spec"]["ports"].as_array().expect("ports").iter();
+    ports
         .map(|port| {
-            (port["name"].as_str().expect("a name").to_owned(), port["port"].as_i64().expect("a port"))
+            let (name, number) = (port["name"].as_str().expect("a name"), port["port"].as_i64());
+            assert_eq!(port["targetPort"], name);
+            (name, number.expect("a port"))
         })
-        .collect();
-    assert_eq!(ports, [("http".to_owned(), 8080), ("admin".to_owned(), 5001), ("swarm".to_owned(), 7680)]);
+        .collect()
 }

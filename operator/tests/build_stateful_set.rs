@@ -38,8 +38,43 @@ fn pods_meet_pod_security_restricted() {
     }
     // Beyond the profile.
     assert_eq!(container["securityContext"]["readOnlyRootFilesystem"], true);
-    assert_eq!(pod["automountServiceAccountToken"], false);
     assert_eq!(pod["securityContext"]["fsGroupChangePolicy"], "OnRootMismatch");
+}
+
+#[test]
+fn pods_that_share_ask_the_api_server_with_rights_of_their_own_whatever_their_number() {
+    let pod_of = |replicas: u8| pod(&json!({"replicas": replicas}));
+    assert_eq!(pod_of(1)["serviceAccountName"], "campus-pods");
+    assert_eq!(pod_of(1)["automountServiceAccountToken"], true);
+    assert_eq!(pod_of(1), pod_of(64), "scaling would replace pods");
+    let alone = pod(&json!({"sharing": {"mode": "Off"}}));
+    assert_eq!(alone["automountServiceAccountToken"], false);
+    assert_eq!(alone["serviceAccountName"], "default");
+}
+
+#[test]
+fn the_certificate_of_the_pods_is_mounted_where_the_configuration_says() {
+    let pod_spec = pod(&json!({}));
+    let volumes = pod_spec["volumes"].as_array().expect("volumes");
+    let volume = volumes.iter().find(|volume| volume["secret"].is_object()).expect("a Secret");
+    let secret = &volume["secret"];
+    assert_eq!(secret["secretName"], "campus-peers");
+    let files: Vec<_> = secret["items"].as_array().expect("items").iter().map(|item| &item["path"]).collect();
+    assert_eq!(files, ["tls.crt", "tls.key", "ca.crt"]);
+    // A pod that comes before its Secret serves, by itself.
+    assert_eq!(secret["optional"], false);
+    let mounts = pod_spec["containers"][0]["volumeMounts"].as_array().expect("mounts");
+    let mount = mounts.iter().find(|mount| mount["name"] == volume["name"]).expect("a mount");
+    assert_eq!(mount["mountPath"], "/etc/connected-cache-peers");
+    assert_eq!(mount["readOnly"], true);
+    // Files that are mounted one by one never follow a change.
+    assert!(mount["subPath"].is_null(), "{mount}");
+    assert!(volume["name"].as_str().is_some_and(|name| name.len() <= 63), "{volume}");
+    // The authority's key is for the operator alone.
+    assert!(!pod_spec.to_string().contains("campus-peers-ca"), "{pod_spec}");
+
+    let alone = pod(&json!({"sharing": {"mode": "Off"}})).to_string();
+    assert!(!alone.contains("peers") && !alone.contains("swarm"), "{alone}");
 }
 
 #[test]
@@ -89,9 +124,15 @@ fn every_volume_is_claimed_and_mounted_under_its_name() {
 
 #[test]
 fn a_pod_is_given_the_time_that_draining_takes() {
-    let grace = connected_cache_config::Config::default().shutdown.grace_seconds;
-    let seconds = pod(&json!({"rollout": {"drainSeconds": 60}}))["terminationGracePeriodSeconds"].as_u64();
-    assert!(seconds.is_some_and(|seconds| seconds > 60 + grace), "{seconds:?}");
+    let config = connected_cache_config::Config::default();
+    let (grace, handover) = (config.shutdown.grace_seconds, config.sharing.handover_seconds);
+    let seconds = |mode: &str| {
+        let spec = json!({"rollout": {"drainSeconds": 40}, "sharing": {"mode": mode}});
+        pod(&spec)["terminationGracePeriodSeconds"].as_u64().expect("a grace period")
+    };
+    assert!(seconds("Auto") > 40 + handover + grace, "{}", seconds("Auto"));
+    let alone = seconds("Off");
+    assert!(alone > 40 + grace && alone < 40 + handover + grace, "{alone}");
 }
 
 #[test]
@@ -171,7 +212,12 @@ fn the_authorities_of_the_control_plane_are_mounted_where_the_configuration_says
 #[test]
 fn without_authorities_of_its_own_a_pod_has_no_volume_for_them() {
     for spec in [json!({}), json!({"controlPlane": {"mode": "Microsoft"}})] {
-        assert_eq!(pod(&spec)["volumes"].as_array().map(Vec::len), Some(1), "{spec}");
+        let pod = pod(&spec);
+        let config_maps =
+            pod["volumes"].as_array().expect("volumes").iter().map(|volume| &volume["configMap"]);
+        let named: Vec<_> = config_maps.filter_map(|map| map["name"].as_str()).collect();
+        assert_eq!(named, ["campus-config"], "{spec}");
+        assert!(!pod.to_string().contains("control-plane"), "{pod}");
     }
 }
 

@@ -2,52 +2,16 @@
 
 mod common;
 
-use std::sync::Arc;
-
-use common::{CA, UID, api_server::ApiServer, cache, default_image, with_control_plane_ca};
-use connected_cache_operator::{Metrics, controller};
-use controller::{Context, ReconcileError, reconcile};
-use kube::{Client, runtime::controller::Action};
+use common::{
+    CA, UID,
+    operator::{
+        ACCOUNT, CACHE, CONFIG_MAP, EVENTS, Operator, PEERS, PEERS_CA, PODS_SERVICE, ROLE, ROLE_BINDING,
+        SERVICE, STATEFUL_SET,
+    },
+    with_control_plane_ca,
+};
+use kube::runtime::controller::Action;
 use serde_json::{Value, json};
-
-const CACHE: &str = "/apis/connectedcache.dev/v1alpha1/namespaces/caching/connectedcaches/campus";
-const CONFIG_MAP: &str = "/api/v1/namespaces/caching/configmaps/campus-config";
-const SERVICE: &str = "/api/v1/namespaces/caching/services/campus";
-const PODS_SERVICE: &str = "/api/v1/namespaces/caching/services/campus-pods";
-const STATEFUL_SET: &str = "/apis/apps/v1/namespaces/caching/statefulsets/campus";
-const EVENTS: &str = "/apis/events.k8s.io/v1/namespaces/caching/events";
-
-struct Operator {
-    server: ApiServer,
-    context: Arc<Context>,
-}
-
-impl Operator {
-    /// An operator whose API server has the cache `campus` with this spec.
-    fn with(spec: &Value) -> Self {
-        let (server, client): (ApiServer, Client) = ApiServer::start();
-        server.put(CACHE, &cache(spec));
-        let metrics = Metrics::new().expect("metrics");
-        Self { server, context: Arc::new(Context::new(client, default_image(), metrics, "test")) }
-    }
-
-    async fn pass(&self) -> Result<Action, ReconcileError> {
-        // What the watch delivered may be old: the reconciler reads for itself.
-        reconcile(Arc::new(cache(&json!({}))), self.context.clone()).await
-    }
-
-    fn condition(&self, kind: &str) -> Value {
-        let cache = self.server.get(CACHE).expect("the cache");
-        let conditions = cache["status"]["conditions"].as_array().expect("conditions");
-        conditions.iter().find(|condition| condition["type"] == kind).expect("every type is there").clone()
-    }
-
-    fn event_reasons(&self) -> Vec<String> {
-        let calls = self.server.take_calls();
-        let events = calls.iter().filter(|call| call.path == EVENTS);
-        events.map(|call| call.body["reason"].as_str().expect("a reason").to_owned()).collect()
-    }
-}
 
 #[tokio::test]
 async fn a_new_cache_gets_its_children_then_its_status_then_an_event() {
@@ -62,6 +26,12 @@ async fn a_new_cache_gets_its_children_then_its_status_then_an_event() {
             format!("PATCH {CONFIG_MAP}"),
             format!("PATCH {PODS_SERVICE}"),
             format!("PATCH {SERVICE}"),
+            format!("PATCH {ACCOUNT}"),
+            format!("PATCH {ROLE}"),
+            format!("PATCH {ROLE_BINDING}"),
+            // Who signs is kept before anything that was signed is given out, and both before a pod needs them.
+            format!("PATCH {PEERS_CA}"),
+            format!("PATCH {PEERS}"),
             format!("PATCH {STATEFUL_SET}"),
             format!("PATCH {CACHE}/status"),
             format!("POST {EVENTS}"),
@@ -85,7 +55,7 @@ async fn a_cache_at_rest_is_read_and_not_written() {
     operator.server.take_calls();
     operator.pass().await.expect("a second pass");
     let calls = operator.server.take_calls();
-    assert_eq!(calls.len(), 5, "{calls:?}");
+    assert_eq!(calls.len(), 11, "{calls:?}");
     assert!(calls.iter().all(|call| !call.is_write()), "{calls:?}");
 }
 
@@ -308,7 +278,9 @@ async fn a_read_that_fails_writes_nothing() {
 async fn children_are_owned_by_the_cache() {
     let operator = Operator::with(&json!({}));
     operator.pass().await.expect("a pass");
-    for path in [CONFIG_MAP, SERVICE, PODS_SERVICE, STATEFUL_SET] {
+    for path in
+        [CONFIG_MAP, SERVICE, PODS_SERVICE, STATEFUL_SET, ACCOUNT, ROLE, ROLE_BINDING, PEERS_CA, PEERS]
+    {
         let owner = operator.server.get(path).expect(path)["metadata"]["ownerReferences"][0].clone();
         assert_eq!((&owner["uid"], &owner["kind"]), (&json!(UID), &json!("ConnectedCache")), "{path}");
     }

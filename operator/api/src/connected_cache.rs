@@ -4,8 +4,8 @@ use kube::{CustomResource, KubeSchema};
 use serde::{Deserialize, Serialize};
 
 use crate::spec::{
-    ContentSpec, ControlPlaneSpec, ExposeSpec, ImageSpec, LogSpec, ResourcesSpec, RolloutSpec, StorageSpec,
-    UpstreamSpec,
+    ContentSpec, ControlPlaneSpec, ExposeSpec, ImageSpec, LogSpec, ResourcesSpec, RolloutSpec, SharingSpec,
+    StorageSpec, UpstreamSpec,
 };
 use crate::status::ConnectedCacheStatus;
 
@@ -94,6 +94,10 @@ pub struct ConnectedCacheSpec {
     #[serde(default)]
     pub control_plane: ControlPlaneSpec,
 
+    /// Whether the pods share what they hold. Default: they do.
+    #[serde(default)]
+    pub sharing: SharingSpec,
+
     /// How clients reach the cache. Default: a Service of type LoadBalancer on port 80.
     #[serde(default)]
     pub expose: ExposeSpec,
@@ -120,6 +124,7 @@ impl Default for ConnectedCacheSpec {
             content: ContentSpec::default(),
             upstream: UpstreamSpec::default(),
             control_plane: ControlPlaneSpec::default(),
+            sharing: SharingSpec::default(),
             expose: ExposeSpec::default(),
             resources: ResourcesSpec::default(),
             rollout: RolloutSpec::default(),

@@ -43,6 +43,8 @@ pub mod annotations {
     pub const RECONCILE: &str = "connectedcache.dev/reconcile";
     /// Value of [`RECONCILE`] that pauses.
     pub const RECONCILE_PAUSED: &str = "paused";
+    /// On a ConnectedCache: every new value gives its pods another certificate authority, without an interruption.
+    pub const ROTATE_PEERS_CA: &str = "connectedcache.dev/rotate-peers-ca";
 }
 
 /// Names and numbers of the ports of a cache pod.
@@ -61,4 +63,8 @@ pub mod ports {
     pub const SWARM: &str = "swarm";
     /// Container port of the swarm between pods.
     pub const SWARM_NUMBER: i32 = 7680;
+    /// Port name of the pods' interface for each other, over mutual TLS.
+    pub const PEERS: &str = "peers";
+    /// Container port of the pods' interface for each other.
+    pub const PEERS_NUMBER: i32 = 7681;
 }

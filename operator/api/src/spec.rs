@@ -7,6 +7,7 @@ mod image;
 mod log;
 mod resources;
 mod rollout;
+mod sharing;
 mod storage;
 mod upstream;
 
@@ -17,5 +18,6 @@ pub use image::{ImageSpec, PullPolicy};
 pub use log::{LogLevel, LogSpec};
 pub use resources::ResourcesSpec;
 pub use rollout::RolloutSpec;
+pub use sharing::{SharingMode, SharingSpec};
 pub use storage::{StorageSpec, VolumeSpec};
 pub use upstream::{ResolveEntry, UpstreamSpec, UpstreamTimeouts};

@@ -1,4 +1,4 @@
-//! Phase 4: makes the children be as built, by server-side apply with one field manager.
+//! Phase 5: makes the children be as built, by server-side apply with one field manager.
 //!
 //! A child that is already as built is not written at all, so that a cache at rest costs no writes. One child that fails does
 //! not stop the others, with one exception: pods are not touched while their configuration could not be written, because
@@ -8,7 +8,10 @@ mod settled;
 
 use k8s_openapi::{
     NamespaceResourceScope,
-    api::{apps::v1::StatefulSet, core::v1::Service},
+    api::{
+        apps::v1::StatefulSet,
+        core::v1::{Secret, Service},
+    },
 };
 use kube::{
     Api, Client, Resource, ResourceExt,
@@ -18,7 +21,11 @@ use serde::{Serialize, de::DeserializeOwned};
 
 use connected_cache_api::field_managers;
 
-use super::{build::Children, dereference::Observed};
+use super::{
+    build::{Access, Children, Secrets},
+    dereference::Observed,
+    hidden::Hidden,
+};
 
 /// What became of the children.
 #[derive(Debug, Default)]
@@ -31,6 +38,8 @@ pub struct Outcome {
     pub previous_replicas: Option<i32>,
     /// The StatefulSet was made in this pass.
     pub created: bool,
+    /// The certificates of the pods are as they should be.
+    pub certified: bool,
     /// Children that could not be made as built.
     pub failures: Vec<ApplyError>,
 }
@@ -94,7 +103,12 @@ impl ApplyError {
 }
 
 /// Makes the children be as built.
-pub async fn apply(client: &Client, children: &Children, observed: &Observed) -> Outcome {
+pub async fn apply(
+    client: &Client,
+    children: &Children,
+    secrets: Option<&Secrets>,
+    observed: &Observed,
+) -> Outcome {
     let pass =
         Pass { client, namespace: &observed.namespace, owner: observed.cache.uid().unwrap_or_default() };
     let mut outcome = Outcome::untouched(observed);
@@ -104,7 +118,19 @@ pub async fn apply(client: &Client, children: &Children, observed: &Observed) ->
         Ok(service) => outcome.service = Some(service),
         Err(error) => outcome.failures.push(error),
     }
-    if config_map.is_ok() {
+    let access = pass.access(children.access.as_ref(), observed, &mut outcome).await;
+    if let Some(secrets) = secrets {
+        pass.secrets(secrets, observed, &mut outcome).await;
+    }
+    let needs = match (&config_map, access) {
+        (Err(_), _) => Some(format!("ConfigMap {}", children.config_map.name_any())),
+        (Ok(_), Err(needs)) => Some(needs),
+        (Ok(_), Ok(())) => None,
+    };
+    if let Some(needs) = needs {
+        let name = children.stateful_set.name_any();
+        outcome.failures.push(ApplyError::Waits { kind: "StatefulSet", name, needs });
+    } else {
         match pass.child(&children.stateful_set, observed.stateful_set.as_ref()).await {
             Ok(stateful_set) => {
                 outcome.created = observed.stateful_set.is_none();
@@ -112,12 +138,6 @@ pub async fn apply(client: &Client, children: &Children, observed: &Observed) ->
             }
             Err(error) => outcome.failures.push(error),
         }
-    } else {
-        outcome.failures.push(ApplyError::Waits {
-            kind: "StatefulSet",
-            name: children.stateful_set.name_any(),
-            needs: format!("ConfigMap {}", children.config_map.name_any()),
-        });
     }
     // What is asked first in a message is what comes first here: the cause before what waits for it.
     outcome.failures.splice(0..0, [config_map.err(), pods_service.err()].into_iter().flatten());
@@ -131,6 +151,40 @@ struct Pass<'a> {
 }
 
 impl Pass<'_> {
+    /// What the pods may ask the API server. Without their ServiceAccount no pod can be made, which the error names; without the
+    /// rights pods serve all the same.
+    async fn access(
+        &self,
+        access: Option<&Access>,
+        observed: &Observed,
+        outcome: &mut Outcome,
+    ) -> Result<(), String> {
+        let Some(access) = access else { return Ok(()) };
+        let account = self.child(&access.service_account, observed.service_account.as_ref()).await;
+        let role = self.child(&access.role, observed.role.as_ref()).await;
+        let binding = self.child(&access.role_binding, observed.role_binding.as_ref()).await;
+        let needs = format!("ServiceAccount {}", access.service_account.name_any());
+        let has_account = account.is_ok();
+        outcome.failures.extend([account.err(), role.err(), binding.err()].into_iter().flatten());
+        if has_account { Ok(()) } else { Err(needs) }
+    }
+
+    /// The authority first: a certificate is only given out when who signed it is kept. Pods serve without, each for itself.
+    async fn secrets(&self, secrets: &Secrets, observed: &Observed, outcome: &mut Outcome) {
+        let (Hidden(authority), Hidden(pods)) = (&secrets.peers_ca, &secrets.peers);
+        let hidden = |secret: &Option<Hidden<Secret>>| secret.as_ref().map(|Hidden(secret)| secret.clone());
+        if let Err(error) = self.child(authority, hidden(&observed.peers_ca).as_ref()).await {
+            outcome.failures.push(error);
+            let needs = format!("Secret {}", authority.name_any());
+            outcome.failures.push(ApplyError::Waits { kind: "Secret", name: pods.name_any(), needs });
+            return;
+        }
+        match self.child(pods, hidden(&observed.peers).as_ref()).await {
+            Ok(_) => outcome.certified = true,
+            Err(error) => outcome.failures.push(error),
+        }
+    }
+
     async fn child<Kind>(&self, desired: &Kind, observed: Option<&Kind>) -> Result<Kind, ApplyError>
     where
         Kind: Resource<DynamicType = (), Scope = NamespaceResourceScope>

@@ -1,7 +1,9 @@
-//! Phase 3: from a checked cache to the objects that make it run. Pure: no client, no clock, no way to fail. One file for
+//! Phase 4: from a checked cache to the objects that make it run. Pure: no client, no clock, no way to fail. One file for
 //! each Kubernetes kind.
 
+mod access;
 mod config_map;
+mod secrets;
 mod service;
 mod stateful_set;
 
@@ -19,7 +21,12 @@ use connected_cache_api::labels;
 
 use super::validate::ValidatedCache;
 
+pub use access::Access;
 pub use config_map::{CONFIG_KEY, config_yaml};
+pub use secrets::{Secrets, secrets};
+
+/// The ServiceAccount that every namespace has.
+pub const DEFAULT_ACCOUNT: &str = "default";
 
 /// Names of the children of a cache.
 pub mod names {
@@ -38,6 +45,22 @@ pub mod names {
     pub fn pods_service(cache: &str) -> String {
         format!("{cache}-pods")
     }
+    /// What the pods are to the API server: ServiceAccount, Role and RoleBinding. Not the cache's own name, because a cache may be
+    /// named `default`, as the ServiceAccount is that every namespace has.
+    #[must_use]
+    pub fn pods_account(cache: &str) -> String {
+        format!("{cache}-pods")
+    }
+    /// The Secret with the authority of the pods' certificates. No pod sees it.
+    #[must_use]
+    pub fn peers_ca(cache: &str) -> String {
+        format!("{cache}-peers-ca")
+    }
+    /// The Secret with the pods' certificate.
+    #[must_use]
+    pub fn peers(cache: &str) -> String {
+        format!("{cache}-peers")
+    }
     /// The pods' owner.
     #[must_use]
     pub fn stateful_set(cache: &str) -> String {
@@ -54,6 +77,8 @@ pub struct Children {
     pub service: Service,
     /// The headless Service of the pods.
     pub pods_service: Service,
+    /// What the pods may ask the API server; `None` = they don't share, and ask nothing.
+    pub access: Option<Access>,
     /// The pods' owner.
     pub stateful_set: StatefulSet,
 }
@@ -67,6 +92,7 @@ pub fn build(cache: &ValidatedCache) -> Children {
         config_map: config_map::config_map(cache, config),
         service: service::service(cache),
         pods_service: service::pods_service(cache),
+        access: cache.shares.then(|| access::access(cache)),
     }
 }
 

@@ -3,13 +3,17 @@
 
 use k8s_openapi::api::{
     apps::v1::StatefulSet,
-    core::v1::{ConfigMap, Service},
+    core::v1::{ConfigMap, Secret, Service, ServiceAccount},
+    rbac::v1::{Role, RoleBinding},
 };
 use kube::{Api, Client, ResourceExt};
 
-use connected_cache_api::ConnectedCache;
+use connected_cache_api::{ConnectedCache, spec::SharingMode};
 
-use super::build::names;
+use super::{
+    build::{DEFAULT_ACCOUNT, names},
+    hidden::Hidden,
+};
 
 /// A cache and its children as the API server has them now.
 #[derive(Clone, Debug)]
@@ -28,6 +32,18 @@ pub struct Observed {
     pub stateful_set: Option<StatefulSet>,
     /// What `spec.controlPlane.caConfigMap` names; `None` also when it names nothing.
     pub control_plane_ca: Option<ConfigMap>,
+    /// The pods' own ServiceAccount. This and what follows is not read where the pods don't share.
+    pub service_account: Option<ServiceAccount>,
+    /// What it may do.
+    pub role: Option<Role>,
+    /// That it may do it.
+    pub role_binding: Option<RoleBinding>,
+    /// The ServiceAccount of pods that name none.
+    pub default_account: Option<ServiceAccount>,
+    /// The authority of the pods' certificates.
+    pub peers_ca: Option<Hidden<Secret>>,
+    /// The pods' certificate.
+    pub peers: Option<Hidden<Secret>>,
 }
 
 /// Why reading failed.
@@ -69,15 +85,41 @@ pub async fn dereference(
         None => None,
     };
     // On the heap: it lives through all phases of a pass.
-    Ok(Some(Box::new(Observed {
+    let mut observed = Box::new(Observed {
         config_map: read(&config_maps, "ConfigMap", &names::config_map(&name)).await?,
         pods_service: read(&services, "Service", &names::pods_service(&name)).await?,
         service: read(&services, "Service", &names::service(&name)).await?,
         stateful_set: read(&stateful_sets, "StatefulSet", &names::stateful_set(&name)).await?,
         control_plane_ca,
+        service_account: None,
+        role: None,
+        role_binding: None,
+        default_account: None,
+        peers_ca: None,
+        peers: None,
         cache,
         namespace,
-    })))
+    });
+    if observed.cache.spec.sharing.mode != SharingMode::Off {
+        Box::pin(sharing(client, &name, &mut observed)).await?;
+    }
+    Ok(Some(observed))
+}
+
+/// What only pods that share need.
+async fn sharing(client: &Client, name: &str, observed: &mut Observed) -> Result<(), DereferenceError> {
+    let accounts: Api<ServiceAccount> = Api::namespaced(client.clone(), &observed.namespace);
+    let roles: Api<Role> = Api::namespaced(client.clone(), &observed.namespace);
+    let bindings: Api<RoleBinding> = Api::namespaced(client.clone(), &observed.namespace);
+    let secrets: Api<Secret> = Api::namespaced(client.clone(), &observed.namespace);
+    let account = names::pods_account(name);
+    observed.default_account = read(&accounts, "ServiceAccount", DEFAULT_ACCOUNT).await?;
+    observed.service_account = read(&accounts, "ServiceAccount", &account).await?;
+    observed.role = read(&roles, "Role", &account).await?;
+    observed.role_binding = read(&bindings, "RoleBinding", &account).await?;
+    observed.peers_ca = read(&secrets, "Secret", &names::peers_ca(name)).await?.map(Hidden);
+    observed.peers = read(&secrets, "Secret", &names::peers(name)).await?.map(Hidden);
+    Ok(())
 }
 
 async fn read<Kind>(api: &Api<Kind>, kind: &'static str, name: &str) -> Result<Option<Kind>, DereferenceError>

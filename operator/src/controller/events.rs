@@ -9,7 +9,7 @@ use kube::{
 
 use connected_cache_api::{ConditionType, ConnectedCache, ConnectedCacheStatus, Reason};
 
-use super::apply::Outcome;
+use super::{apply::Outcome, certify};
 
 /// The news of one pass.
 #[must_use]
@@ -27,6 +27,34 @@ pub fn news(
     rejected(previous, next, &mut news);
     rolled(previous, next, &mut news);
     news
+}
+
+/// What is told about the certificates of the pods.
+#[must_use]
+pub fn of_certificates(news: certify::News) -> Event {
+    let unreadable = |secret: &str| Event {
+        type_: EventType::Warning,
+        ..normal(
+            "CertificateReplaced",
+            "Certify",
+            format!("the Secret of {secret} could not be used; it was made anew"),
+        )
+    };
+    match news {
+        certify::News::AuthorityUnreadable => unreadable("the pods' certificate authority"),
+        certify::News::CertificateUnreadable => unreadable("the pods' certificate"),
+        certify::News::AuthorityChanging => normal(
+            "CertificateAuthorityChanging",
+            "Certify",
+            "the pods get another certificate authority, within half an hour and without an interruption"
+                .to_owned(),
+        ),
+        certify::News::AuthorityChanged => normal(
+            "CertificateAuthorityChanged",
+            "Certify",
+            "the pods have another certificate authority; the one before is trusted no more".to_owned(),
+        ),
+    }
 }
 
 fn scaled(outcome: &Outcome, wanted: i32, news: &mut Vec<Event>) {

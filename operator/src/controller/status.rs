@@ -1,4 +1,4 @@
-//! Phase 5: what was observed, in the words of the status. Deciding is pure and takes the time as an argument; writing
+//! Phase 6: what was observed, in the words of the status. Deciding is pure and takes the time as an argument; writing
 //! happens only when something changed.
 
 mod conditions;

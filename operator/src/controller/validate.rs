@@ -10,13 +10,16 @@ use kube::{Resource, ResourceExt};
 
 use connected_cache_api::{
     Reason, annotations,
-    spec::{CaConfigMap, ExposeSpec, ResourcesSpec},
+    spec::{CaConfigMap, ExposeSpec, ResourcesSpec, SharingMode},
 };
 use connected_cache_config::{ByteSize, Config};
 
-pub use sidecar_config::{CONTROL_PLANE_CA_FILE, CONTROL_PLANE_CA_FOLDER, MOUNT_ROOT};
+pub use sidecar_config::{
+    CONTROL_PLANE_CA_FILE, CONTROL_PLANE_CA_FOLDER, MOUNT_ROOT, PEERS_CA_FILE, PEERS_CERTIFICATE_FILE,
+    PEERS_KEY_FILE, PEERS_TLS_FOLDER,
+};
 
-use super::dereference::Observed;
+use super::{build::names, dereference::Observed};
 use crate::image::ImageReference;
 
 /// A cache of which every part was checked. The build phase turns it into objects and cannot fail.
@@ -40,6 +43,12 @@ pub struct ValidatedCache {
     pub pending_volume_change: Option<String>,
     /// Configuration of the pods, which the sidecar's own rules accept.
     pub config: Config,
+    /// The pods share what they hold, and need what that takes.
+    pub shares: bool,
+    /// Another value than before asks for another authority of the pods' certificates; empty = none was ever asked for.
+    pub authority_request: String,
+    /// Names of the Secrets by which pods of the namespace pull images unless they say otherwise.
+    pub pull_secrets: Vec<String>,
     /// The ConfigMap, which exists, with the authorities of the control plane.
     pub control_plane_ca: Option<CaConfigMap>,
     /// The clients' Service.
@@ -84,9 +93,13 @@ impl InvalidCache {
 }
 
 /// Whether the operator was asked to leave the cache alone.
+#[must_use]
 pub fn is_paused(observed: &Observed) -> bool {
-    observed.cache.annotations().get(annotations::RECONCILE).map(String::as_str)
-        == Some(annotations::RECONCILE_PAUSED)
+    annotation(observed, annotations::RECONCILE) == Some(annotations::RECONCILE_PAUSED)
+}
+
+fn annotation<'a>(observed: &'a Observed, key: &str) -> Option<&'a str> {
+    observed.cache.annotations().get(key).map(String::as_str)
 }
 
 /// Checks what was read. `default_image` is the image that the operator was installed with.
@@ -97,7 +110,8 @@ pub fn validate(observed: &Observed, default_image: &ImageReference) -> Result<V
     let existing = observed.stateful_set.as_ref().and_then(claims::existing);
     let pending_volume_change = existing.as_ref().and_then(|existing| claims::difference(existing, &wanted));
     let volumes = existing.unwrap_or(wanted);
-    let config = sidecar_config::render(spec, &volumes, &mut problems);
+    let pods_service = format!("{}/{}", observed.namespace, names::pods_service(&observed.cache.name_any()));
+    let config = sidecar_config::render(spec, pods_service, &volumes, &mut problems);
     let missing: Vec<String> = control_plane_ca::problem(observed).into_iter().collect();
     let owner = observed.cache.controller_owner_ref(&());
     if owner.is_none() {
@@ -114,12 +128,23 @@ pub fn validate(observed: &Observed, default_image: &ImageReference) -> Result<V
             volumes,
             pending_volume_change,
             config,
+            shares: spec.sharing.mode != SharingMode::Off,
+            authority_request: annotation(observed, annotations::ROTATE_PEERS_CA)
+                .unwrap_or_default()
+                .to_owned(),
+            pull_secrets: pull_secrets(observed),
             control_plane_ca: spec.control_plane.ca_config_map.clone(),
             expose: spec.expose.clone(),
             resources: spec.resources.clone(),
         }),
         _ => Err(InvalidCache { problems, missing }),
     }
+}
+
+fn pull_secrets(observed: &Observed) -> Vec<String> {
+    let named =
+        observed.default_account.iter().flat_map(|account| account.image_pull_secrets.iter().flatten());
+    named.map(|reference| reference.name.clone()).collect()
 }
 
 /// The operator's choice, with the parts that the spec names put in. A tag in the spec replaces the digest of the choice.

@@ -47,14 +47,20 @@ impl ApiServer {
     /// Starts the server in a task of the present runtime.
     pub fn start() -> (Self, Client) {
         let server = Self::default();
+        let client = server.client();
+        (server, client)
+    }
+
+    /// Another client of it.
+    pub fn client(&self) -> Client {
         let (service, mut handle) = mock::pair::<Request<Body>, Response<Body>>();
-        let state = server.clone();
+        let state = self.clone();
         tokio::spawn(async move {
             while let Some((request, respond)) = handle.next_request().await {
                 respond.send_response(state.answer(request).await);
             }
         });
-        (server, Client::new(service, "default"))
+        Client::new(service, "default")
     }
 
     /// Puts an object, as if somebody had made it.
@@ -65,6 +71,11 @@ impl ApiServer {
 
     pub fn get(&self, path: &str) -> Option<Value> {
         self.0.lock().expect("lock").objects.get(path).cloned()
+    }
+
+    /// Removes an object, as if somebody had deleted it.
+    pub fn remove(&self, path: &str) {
+        self.0.lock().expect("lock").objects.remove(path).expect("the object exists");
     }
 
     /// Changes an object, as if somebody had edited it.

@@ -2,6 +2,7 @@
 #![allow(dead_code, unreachable_pub, reason = "each test file uses a part of this")]
 
 pub mod api_server;
+pub mod operator;
 
 use connected_cache_api::ConnectedCache;
 use connected_cache_operator::{
@@ -43,6 +44,12 @@ pub fn observed(spec: &Value) -> Observed {
         pods_service: None,
         stateful_set: None,
         control_plane_ca: None,
+        service_account: None,
+        role: None,
+        role_binding: None,
+        default_account: None,
+        peers_ca: None,
+        peers: None,
     }
 }
 

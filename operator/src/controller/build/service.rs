@@ -34,17 +34,17 @@ pub(super) fn service(cache: &ValidatedCache) -> Service {
 
 /// The headless Service. Pods that are not ready have names too: they must find each other in order to get ready.
 pub(super) fn pods_service(cache: &ValidatedCache) -> Service {
+    let mut ports = vec![port(ports::HTTP, ports::HTTP_NUMBER), port(ports::ADMIN, ports::ADMIN_NUMBER)];
+    if cache.shares {
+        ports.extend([port(ports::SWARM, ports::SWARM_NUMBER), port(ports::PEERS, ports::PEERS_NUMBER)]);
+    }
     Service {
         metadata: metadata(cache, names::pods_service(&cache.name)),
         spec: Some(ServiceSpec {
             type_: Some("ClusterIP".to_owned()),
             cluster_ip: Some("None".to_owned()),
             publish_not_ready_addresses: Some(true),
-            ports: Some(vec![
-                port(ports::HTTP, ports::HTTP_NUMBER),
-                port(ports::ADMIN, ports::ADMIN_NUMBER),
-                port(ports::SWARM, ports::SWARM_NUMBER),
-            ]),
+            ports: Some(ports),
             ..common(cache)
         }),
         ..Service::default()

@@ -10,7 +10,8 @@ use k8s_openapi::{
             Capabilities, ConfigMapVolumeSource, Container, ContainerPort, EnvVar, EnvVarSource,
             HTTPGetAction, KeyToPath, ObjectFieldSelector, PersistentVolumeClaim, PersistentVolumeClaimSpec,
             PodSecurityContext, PodSpec, PodTemplateSpec, Probe, ResourceRequirements, SeccompProfile,
-            SecurityContext, TopologySpreadConstraint, Volume, VolumeMount, VolumeResourceRequirements,
+            SecretVolumeSource, SecurityContext, TopologySpreadConstraint, Volume, VolumeMount,
+            VolumeResourceRequirements,
         },
     },
     apimachinery::pkg::{
@@ -21,10 +22,12 @@ use k8s_openapi::{
 };
 
 use connected_cache_api::{CONTAINER_NAME, annotations, ports, spec::CaConfigMap};
+use connected_cache_config::Config;
 
-use super::{CONFIG_KEY, all_labels, metadata, names, selector_labels};
+use super::{CONFIG_KEY, DEFAULT_ACCOUNT, all_labels, metadata, names, selector_labels};
 use crate::controller::validate::{
-    CONTROL_PLANE_CA_FILE, CONTROL_PLANE_CA_FOLDER, MOUNT_ROOT, ValidVolume, ValidatedCache,
+    CONTROL_PLANE_CA_FILE, CONTROL_PLANE_CA_FOLDER, MOUNT_ROOT, PEERS_CA_FILE, PEERS_CERTIFICATE_FILE,
+    PEERS_KEY_FILE, PEERS_TLS_FOLDER, ValidVolume, ValidatedCache,
 };
 
 /// User and group of the image.
@@ -35,6 +38,8 @@ const CONFIG_FOLDER: &str = "/etc/connected-cache";
 const CONFIG_VOLUME_NAME: &str = "connected-cache-sidecar-configuration";
 /// Name of the pod volume that holds the authorities of the control plane; no claim can have it either.
 const CONTROL_PLANE_CA_VOLUME_NAME: &str = "connected-cache-control-plane-authorities";
+/// Name of the pod volume that holds the pods' certificate; no claim can have it either.
+const PEERS_TLS_VOLUME_NAME: &str = "connected-cache-peers-certificate";
 /// Between the end of the grace time and the kill, so that the last log line gets out.
 const TERMINATION_MARGIN_SECONDS: i64 = 5;
 
@@ -78,8 +83,15 @@ fn pod_template(cache: &ValidatedCache, config_hash: &str) -> PodTemplateSpec {
             ..ObjectMeta::default()
         }),
         spec: Some(PodSpec {
-            // The pods never talk to the API server.
-            automount_service_account_token: Some(false),
+            // Pods that share ask the API server who the others are. It does not depend on their number, so that scaling up
+            // replaces none. Others never talk to it.
+            service_account_name: Some(if cache.shares {
+                names::pods_account(&cache.name)
+            } else {
+                // Said aloud: left out, Kubernetes would keep the one that was said before.
+                DEFAULT_ACCOUNT.to_owned()
+            }),
+            automount_service_account_token: Some(cache.shares),
             enable_service_links: Some(false),
             containers: vec![container(cache)],
             security_context: Some(pod_security_context()),
@@ -98,12 +110,34 @@ fn pod_template(cache: &ValidatedCache, config_hash: &str) -> PodTemplateSpec {
 fn pod_volumes(cache: &ValidatedCache) -> Vec<Volume> {
     let config =
         ConfigMapVolumeSource { name: names::config_map(&cache.name), ..ConfigMapVolumeSource::default() };
-    let authorities = cache.control_plane_ca.as_ref().map(authorities);
-    [(CONFIG_VOLUME_NAME, Some(config)), (CONTROL_PLANE_CA_VOLUME_NAME, authorities)]
-        .into_iter()
-        .filter(|(_, config_map)| config_map.is_some())
-        .map(|(name, config_map)| Volume { name: name.to_owned(), config_map, ..Volume::default() })
-        .collect()
+    let volume = |name: &str| Volume { name: name.to_owned(), ..Volume::default() };
+    let mut volumes = vec![Volume { config_map: Some(config), ..volume(CONFIG_VOLUME_NAME) }];
+    if let Some(named) = &cache.control_plane_ca {
+        let config_map = Some(authorities(named));
+        volumes.push(Volume { config_map, ..volume(CONTROL_PLANE_CA_VOLUME_NAME) });
+    }
+    if cache.shares {
+        let secret = Some(peers_certificate(&cache.name));
+        volumes.push(Volume { secret, ..volume(PEERS_TLS_VOLUME_NAME) });
+    }
+    volumes
+}
+
+/// The pods' certificate, its key and their authorities, and nothing else that may stand in the Secret. A pod that comes before
+/// its Secret serves all the same, by itself; a new text reaches the running pods without replacing them.
+fn peers_certificate(cache: &str) -> SecretVolumeSource {
+    let files = [PEERS_CERTIFICATE_FILE, PEERS_KEY_FILE, PEERS_CA_FILE];
+    SecretVolumeSource {
+        secret_name: Some(names::peers(cache)),
+        items: Some(
+            files
+                .map(|file| KeyToPath { key: file.to_owned(), path: file.to_owned(), ..KeyToPath::default() })
+                .into(),
+        ),
+        // The key is for the user of the pod alone, who reads it by the group of its volumes.
+        default_mode: Some(0o440),
+        optional: Some(false),
+    }
 }
 
 /// The one key under the name that the configuration says. A pod that moves while it is not there serves all the same: it trusts
@@ -140,6 +174,9 @@ fn container(cache: &ValidatedCache) -> Container {
         mount_path: format!("{MOUNT_ROOT}/{}", volume.name),
         ..VolumeMount::default()
     }));
+    if cache.shares {
+        mounts.push(read_only_mount(PEERS_TLS_VOLUME_NAME, PEERS_TLS_FOLDER));
+    }
     Container {
         name: CONTAINER_NAME.to_owned(),
         image: Some(cache.image.to_string()),
@@ -156,11 +193,7 @@ fn container(cache: &ValidatedCache) -> Container {
             }),
             ..EnvVar::default()
         }]),
-        ports: Some(vec![
-            container_port(ports::HTTP, ports::HTTP_NUMBER),
-            container_port(ports::ADMIN, ports::ADMIN_NUMBER),
-            container_port(ports::SWARM, ports::SWARM_NUMBER),
-        ]),
+        ports: Some(container_ports(cache)),
         // Five minutes to read the index of a full volume after a start.
         startup_probe: Some(probe("/livez", 2, 150)),
         readiness_probe: Some(probe("/readyz", 5, 2)),
@@ -174,6 +207,18 @@ fn container(cache: &ValidatedCache) -> Container {
         volume_mounts: Some(mounts),
         ..Container::default()
     }
+}
+
+fn container_ports(cache: &ValidatedCache) -> Vec<ContainerPort> {
+    let mut ports = vec![
+        container_port(ports::HTTP, ports::HTTP_NUMBER),
+        container_port(ports::ADMIN, ports::ADMIN_NUMBER),
+    ];
+    if cache.shares {
+        ports.push(container_port(ports::SWARM, ports::SWARM_NUMBER));
+        ports.push(container_port(ports::PEERS, ports::PEERS_NUMBER));
+    }
+    ports
 }
 
 fn container_port(name: &str, number: i32) -> ContainerPort {
@@ -242,8 +287,10 @@ fn soft_spread(cache: &ValidatedCache, topology_key: &str) -> TopologySpreadCons
 }
 
 fn termination_grace_period_seconds(cache: &ValidatedCache) -> i64 {
-    let shutdown = &cache.config.shutdown;
-    let seconds = shutdown.drain_seconds.saturating_add(shutdown.grace_seconds);
+    let Config { shutdown, sharing, .. } = &cache.config;
+    // One after the other, for a pod that was scaled away; any other ends sooner.
+    let handover = if cache.shares { sharing.handover_seconds } else { 0 };
+    let seconds = shutdown.drain_seconds.saturating_add(handover).saturating_add(shutdown.grace_seconds);
     i64::try_from(seconds).unwrap_or(i64::MAX).saturating_add(TERMINATION_MARGIN_SECONDS)
 }
 

@@ -2,13 +2,13 @@
 //! configuration that it refuses.
 
 use std::{
-    net::{IpAddr, Ipv6Addr, SocketAddr},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     path::PathBuf,
 };
 
 use connected_cache_api::{
     ConnectedCacheSpec, ports,
-    spec::{ContentClass, ControlPlaneMode, IpFamilyPolicy, LogLevel},
+    spec::{ContentClass, ControlPlaneMode, IpFamilyPolicy, LogLevel, SharingMode},
 };
 use connected_cache_config::{self as sidecar, ByteSize, Config};
 
@@ -21,6 +21,14 @@ pub const MOUNT_ROOT: &str = "/cache";
 pub const CONTROL_PLANE_CA_FOLDER: &str = "/etc/connected-cache-control-plane";
 /// The file in it.
 pub const CONTROL_PLANE_CA_FILE: &str = "ca.crt";
+/// Where the pods' certificate, its key and their authorities are mounted, likewise.
+pub const PEERS_TLS_FOLDER: &str = "/etc/connected-cache-peers";
+/// The certificate of the pods in it, and key of its Secret.
+pub const PEERS_CERTIFICATE_FILE: &str = "tls.crt";
+/// The key of that certificate.
+pub const PEERS_KEY_FILE: &str = "tls.key";
+/// The authorities that pods trust each other by.
+pub const PEERS_CA_FILE: &str = "ca.crt";
 /// One part in so many of a claim is left free: what a file system needs for itself, and room to delete in.
 const HEADROOM_DIVISOR: u64 = 10;
 /// Free space that is kept where the spec does not say: so much at most, and no more than a twentieth of a volume.
@@ -28,8 +36,11 @@ const MIN_FREE: ByteSize = ByteSize::from_gibibytes(2);
 const MIN_FREE_DIVISOR: u64 = 20;
 
 /// Renders the configuration; what the sidecar would refuse is added to `problems`.
+///
+/// `pods_service` is the headless Service, as `namespace/name`.
 pub(super) fn render(
     spec: &ConnectedCacheSpec,
+    pods_service: String,
     volumes: &[ValidVolume],
     problems: &mut Vec<String>,
 ) -> Config {
@@ -39,6 +50,7 @@ pub(super) fn render(
     content(spec, &mut config);
     upstream(spec, &mut config, problems);
     control_plane(spec, &mut config, problems);
+    sharing(spec, pods_service, &mut config);
     config.shutdown.drain_seconds = u64::from(spec.rollout.drain_seconds);
     config.log.level = match spec.log.level {
         LogLevel::Error => sidecar::LogLevel::Error,
@@ -58,15 +70,38 @@ pub(super) fn render(
 /// With both address families the listeners take both: a refused connection on one of them would make clients leave the
 /// cache for 15 minutes. With one family they stay on IPv4, which also works on nodes whose kernel has no IPv6.
 fn listen(spec: &ConnectedCacheSpec, config: &mut Config) {
-    if spec.expose.ip_family_policy == IpFamilyPolicy::SingleStack {
+    let everywhere: IpAddr = match spec.expose.ip_family_policy {
+        IpFamilyPolicy::SingleStack => Ipv4Addr::UNSPECIFIED.into(),
+        IpFamilyPolicy::PreferDualStack | IpFamilyPolicy::RequireDualStack => Ipv6Addr::UNSPECIFIED.into(),
+    };
+    let at = |port: i32| u16::try_from(port).ok().map(|port| SocketAddr::new(everywhere, port));
+    config.listen.http = at(ports::HTTP_NUMBER);
+    config.listen.admin = at(ports::ADMIN_NUMBER);
+    // What nobody may ask needs no listener.
+    let shares = spec.sharing.mode != SharingMode::Off;
+    config.listen.swarm = at(ports::SWARM_NUMBER).filter(|_| shares);
+    config.listen.peers = at(ports::PEERS_NUMBER).filter(|_| shares);
+}
+
+/// Whether the pods find and trust each other. It does not depend on their number, so that scaling replaces none: a pod that is
+/// alone finds nobody and asks the origins, as it would without.
+fn sharing(spec: &ConnectedCacheSpec, pods_service: String, config: &mut Config) {
+    if spec.sharing.mode == SharingMode::Off {
+        config.sharing.mode = sidecar::SharingMode::Off;
         return;
     }
-    let everywhere = |port: i32| {
-        u16::try_from(port).ok().map(|port| SocketAddr::new(IpAddr::V6(Ipv6Addr::UNSPECIFIED), port))
+    // Without a control plane there are no arrays to join.
+    config.sharing.mode = match spec.control_plane.mode {
+        ControlPlaneMode::None => sidecar::SharingMode::Members,
+        ControlPlaneMode::Microsoft | ControlPlaneMode::Custom => sidecar::SharingMode::Auto,
     };
-    config.listen.http = everywhere(ports::HTTP_NUMBER);
-    config.listen.admin = everywhere(ports::ADMIN_NUMBER);
-    config.listen.swarm = everywhere(ports::SWARM_NUMBER);
+    config.sharing.service = Some(pods_service);
+    let folder = PathBuf::from(PEERS_TLS_FOLDER);
+    config.tls.peers = sidecar::TlsPeers {
+        cert: Some(folder.join(PEERS_CERTIFICATE_FILE)),
+        key: Some(folder.join(PEERS_KEY_FILE)),
+        ca: Some(folder.join(PEERS_CA_FILE)),
+    };
 }
 
 fn storage(
@@ -149,7 +184,7 @@ fn control_plane(spec: &ConnectedCacheSpec, config: &mut Config, problems: &mut 
         ControlPlaneMode::Microsoft => sidecar::ControlPlaneMode::Microsoft,
         ControlPlaneMode::Custom => sidecar::ControlPlaneMode::Custom,
     };
-    // Nothing takes or gives pieces yet, so no peer is to hear of the pod.
+    // Pods share with each other alone, so no foreign peer is to hear of them.
     config.sharing.array_join.enabled = wanted.mode == ControlPlaneMode::None;
     if let Some(url) = &wanted.geo_url {
         match url.parse() {
