@@ -188,7 +188,7 @@ impl Case {
 }
 
 /// The samples of one counter of whole numbers in Prometheus' text format.
-fn samples(text: &str, name: &str) -> Vec<(String, u64)> {
+pub(crate) fn samples(text: &str, name: &str) -> Vec<(String, u64)> {
     text.lines()
         .filter_map(|line| {
             let (series, value) = line.rsplit_once(' ')?;

@@ -7,6 +7,11 @@ use k8s_openapi::api::core::v1::{Event, PersistentVolumeClaim, Pod};
 use kube::api::{ListParams, LogParams};
 use kube::{Api, Client, ResourceExt};
 
+use crate::case::ADMIN_PORT;
+use crate::kubernetes::pod_get_inside;
+
+/// What a pod is for.
+const COMPONENT_LABEL: &str = "app.kubernetes.io/component";
 /// Lines of each log that are shown.
 const LOG_LINES: i64 = 60;
 
@@ -33,6 +38,9 @@ pub async fn describe_namespace(client: &Client, namespace: &str) -> String {
         Ok(list) => {
             for pod in list {
                 describe_pod(&pods, &pod, &mut text).await;
+                if pod.labels().get(COMPONENT_LABEL).is_some_and(|component| component == "cache") {
+                    describe_sharing(client, namespace, &pod.name_any(), &mut text).await;
+                }
             }
         }
         Err(error) => {
@@ -60,6 +68,20 @@ async fn describe_events(client: &Client, namespace: &str, text: &mut String) {
         }
         Err(error) => {
             let _ = writeln!(text, "events can't be listed: {error}");
+        }
+    }
+}
+
+/// What a pod of a cache says of the others.
+async fn describe_sharing(client: &Client, namespace: &str, pod: &str, text: &mut String) {
+    for path in ["/sharing", "/peers"] {
+        match pod_get_inside(client, namespace, pod, ADMIN_PORT, path).await {
+            Ok(said) => {
+                let _ = writeln!(text, "  {path}: {said}");
+            }
+            Err(error) => {
+                let _ = writeln!(text, "  {path}: {error:#}");
+            }
         }
     }
 }

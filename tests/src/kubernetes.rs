@@ -3,7 +3,7 @@
 use std::fmt::Debug;
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use connected_cache_api::{ConnectedCache, crd};
 use k8s_openapi::api::core::v1::{Namespace, Pod};
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
@@ -14,6 +14,7 @@ use kube::runtime::wait::{Condition, await_condition};
 use kube::{Client, CustomResourceExt as _, Resource, ResourceExt, discovery};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use crate::lab::LAB_LABEL;
 
@@ -151,6 +152,28 @@ pub async fn pod_get(client: &Client, namespace: &str, pod: &str, port: u16, pat
     let target = format!("/api/v1/namespaces/{namespace}/pods/{pod}:{port}/proxy{path}");
     let request = http::Request::get(&target).body(Vec::new())?;
     client.request_text(request).await.with_context(|| format!("unable to read {target}"))
+}
+
+/// As [`pod_get`], but as somebody inside the pod, for what is told to nobody else.
+pub async fn pod_get_inside(
+    client: &Client,
+    namespace: &str,
+    pod: &str,
+    port: u16,
+    path: &str,
+) -> Result<String> {
+    let pods: Api<Pod> = Api::namespaced(client.clone(), namespace);
+    let mut forwarder = pods.portforward(pod, &[port]).await.with_context(|| format!("no way into {pod}"))?;
+    let mut stream =
+        forwarder.take_stream(port).with_context(|| format!("no way to port {port} of {pod}"))?;
+    // A server answers HTTP/1.0 without framing, and ends with the answer.
+    stream.write_all(format!("GET {path} HTTP/1.0\r\nHost: localhost\r\n\r\n").as_bytes()).await?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.with_context(|| format!("{pod} does not answer {path}"))?;
+    let (head, body) = answer.split_once("\r\n\r\n").context("an answer without an end of its head")?;
+    let status = head.split_whitespace().nth(1).unwrap_or_default();
+    ensure!(status == "200", "{pod} answers {path} with {status}: {body}");
+    Ok(body.to_owned())
 }
 
 /// Sends `body` to `path` of a pod's port through the API server.

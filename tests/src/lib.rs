@@ -10,19 +10,27 @@
 //! * [`control_plane`]: the mock control plane as a pod, its authority as a ConfigMap.
 //! * [`stored`]: what pods say of the objects that they store.
 //! * [`windows_client`]: the scripted Windows client as a pod on a chosen node.
+//! * [`cache_pod`], [`direct_client`]: one pod of a cache by its own address, and its sudden death.
+//! * [`nodes`], [`stranger`]: bad networks and hostile peers, on the throwaway cluster alone.
 //! * [`diagnose`]: pod states, events and logs of a namespace.
 
+pub mod cache_pod;
 pub mod case;
 pub mod control_plane;
 pub mod diagnose;
+pub mod direct_client;
 pub mod helm;
 pub mod kubernetes;
 pub mod lab;
 mod mock;
+pub mod nodes;
 pub mod origin;
 pub mod stored;
+pub mod stranger;
 pub mod windows_client;
 
+pub use cache_pod::CachePod;
 pub use case::{Case, in_namespace};
 pub use control_plane::ControlPlane;
 pub use lab::Lab;
+pub use nodes::Nodes;

@@ -29,6 +29,14 @@ pub struct Stored {
     pub verification: Option<Verification>,
 }
 
+impl Stored {
+    /// Whether it is the object of this path.
+    #[must_use]
+    pub fn is_at(&self, path: &str) -> bool {
+        has_path(&self.key, path)
+    }
+}
+
 /// Whether the pieces of an object were checked, and if not, why.
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
 #[serde(rename_all = "camelCase")]
@@ -39,6 +47,8 @@ pub struct Verification {
     pub reason: Option<String>,
     /// The id that the control plane gave it.
     pub content_id: Option<String>,
+    /// The hash over its piece hashes, in base64: its name in the swarm.
+    pub hash_of_hashes: Option<String>,
     /// Stored pieces that were checked by hashes of the control plane.
     pub authenticated_pieces: u64,
     /// Every piece is stored and was checked so.
@@ -62,25 +72,29 @@ impl Verification {
 impl Case {
     /// The objects that the pods of a cache store, pod by pod.
     pub async fn stored(&self, cache: &str) -> Result<Vec<Stored>> {
+        let mut stored = Vec::new();
+        for pod in self.cache_pods(cache).await? {
+            stored.extend(self.stored_in(&pod.name_any()).await?);
+        }
+        Ok(stored)
+    }
+
+    /// The objects that one pod stores.
+    pub async fn stored_in(&self, pod: &str) -> Result<Vec<Stored>> {
         #[derive(Deserialize)]
         struct Page {
             objects: Vec<Stored>,
             next: Option<String>,
         }
-        let mut stored = Vec::new();
-        for pod in self.cache_pods(cache).await? {
-            let name = pod.name_any();
-            let mut target = LIST.to_owned();
-            loop {
-                let text = pod_get(&self.lab.client, &self.namespace, &name, ADMIN_PORT, &target).await?;
-                let page: Page =
-                    serde_json::from_str(&text).with_context(|| format!("the list of {name}: {text}"))?;
-                stored.extend(page.objects);
-                let Some(next) = page.next else { break };
-                target = format!("{LIST}&after={}", encoded(&next));
-            }
+        let (mut stored, mut target) = (Vec::new(), LIST.to_owned());
+        loop {
+            let text = pod_get(&self.lab.client, &self.namespace, pod, ADMIN_PORT, &target).await?;
+            let page: Page =
+                serde_json::from_str(&text).with_context(|| format!("the list of {pod}: {text}"))?;
+            stored.extend(page.objects);
+            let Some(next) = page.next else { return Ok(stored) };
+            target = format!("{LIST}&after={}", encoded(&next));
         }
-        Ok(stored)
     }
 
     /// Waits until the objects of this path, in every pod that has one, are as `holds` says; gives them. What a client
@@ -97,7 +111,7 @@ impl Case {
             loop {
                 look.tick().await;
                 seen = self.stored(cache).await?;
-                seen.retain(|stored| has_path(&stored.key, path));
+                seen.retain(|stored| stored.is_at(path));
                 if !seen.is_empty()
                     && seen.iter().all(|stored| stored.verification.as_ref().is_some_and(&holds))
                 {

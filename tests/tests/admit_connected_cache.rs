@@ -79,6 +79,7 @@ async fn good_specs_are_taken(client: &Client) -> Result<()> {
         json!({"content": {"extraOrigins": [{"host": "*.example.edu"}], "denyOrigins": ["ads.example.com"]}}),
         json!({"upstream": {"resolve": [{"host": "dl.delivery.mp.microsoft.com", "address": "10.0.0.1:80"}]}}),
         json!({"expose": {"type": "ClusterIP", "hostnames": ["cache.example.edu"]}}),
+        json!({"sharing": {"mode": "Off"}}),
         json!({"controlPlane": {"mode": "Microsoft"}}),
         json!({"controlPlane": {"mode": "Custom", "geoUrl": "https://geo.example.edu:8443/geo", "caConfigMap": {"name": "lab-ca"}}}),
     ];
@@ -101,6 +102,7 @@ async fn bad_specs_are_refused_with_words_that_help(client: &Client) -> Result<(
         (json!({"expose": {"type": "Gateway"}}), "LoadBalancer"),
         (json!({"expose": {"type": "ClusterIP", "loadBalancerClass": "x"}}), "remove it or change the type"),
         (json!({"controlPlane": {"mode": "Private"}}), "Microsoft"),
+        (json!({"sharing": {"mode": "Members"}}), "Off"),
         (json!({"controlPlane": {"mode": "Custom"}}), "geoUrl is required"),
         (
             json!({"controlPlane": {"mode": "Custom", "geoUrl": "http://geo.example.edu/geo"}}),
@@ -180,7 +182,9 @@ async fn explain_names_every_block(server: &ApiServer) -> Result<()> {
         }
     });
     let text = published.await.context("kubectl explain never knew the kind")??;
-    for field in ["replicas", "storage", "content", "upstream", "controlPlane", "expose", "rollout"] {
+    for field in
+        ["replicas", "storage", "content", "upstream", "controlPlane", "sharing", "expose", "rollout"]
+    {
         ensure!(text.contains(&format!("  {field}\t<")), "kubectl explain does not show {field}: {text}");
     }
     Ok(())

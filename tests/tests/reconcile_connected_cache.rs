@@ -11,7 +11,8 @@ use connected_cache_operator::Metrics;
 use connected_cache_operator::controller::{self, Context};
 use connected_cache_tests::kubernetes::{apply, define_connected_cache, wait_for};
 use k8s_openapi::api::apps::v1::StatefulSet;
-use k8s_openapi::api::core::v1::{ConfigMap, Service};
+use k8s_openapi::api::core::v1::{ConfigMap, Secret, Service, ServiceAccount};
+use k8s_openapi::api::rbac::v1::{Role, RoleBinding};
 use kube::api::{Api, DeleteParams, Patch, PatchParams};
 use kube::{Client, Resource, ResourceExt as _};
 use serde_json::json;
@@ -42,7 +43,7 @@ async fn children_are_made_owned_repaired_and_left_alone_at_rest() -> Result<()>
         controller::run(context, None, 4, futures::FutureExt::shared(shutdown)).await;
     });
 
-    // Step 1: an empty spec becomes four children, each owned by the cache and by our field manager.
+    // Step 1: an empty spec becomes its children, each owned by the cache and by our field manager.
     apply(
         &client,
         json!({
@@ -63,6 +64,11 @@ async fn children_are_made_owned_repaired_and_left_alone_at_rest() -> Result<()>
     owned(api::<ConfigMap>(&client), "campus-config", &cache).await?;
     owned(api::<Service>(&client), "campus", &cache).await?;
     owned(api::<Service>(&client), "campus-pods", &cache).await?;
+    owned(api::<ServiceAccount>(&client), "campus-pods", &cache).await?;
+    owned(api::<Role>(&client), "campus-pods", &cache).await?;
+    owned(api::<RoleBinding>(&client), "campus-pods", &cache).await?;
+    owned(api::<Secret>(&client), "campus-peers-ca", &cache).await?;
+    owned(api::<Secret>(&client), "campus-peers", &cache).await?;
     let spec = set.spec.context("a StatefulSet without spec")?;
     ensure!(spec.replicas == Some(2), "replicas: {:?}", spec.replicas);
 
@@ -79,19 +85,23 @@ async fn children_are_made_owned_repaired_and_left_alone_at_rest() -> Result<()>
         map.is_some_and(|map| map.uid() != old)
     })
     .await?;
+    let change = json!({"rules": []});
+    api::<Role>(&client).patch("campus-pods", &PatchParams::default(), &Patch::Merge(&change)).await?;
+    wait_for(api::<Role>(&client), "campus-pods", "of two rules again", |role: Option<&Role>| {
+        role.and_then(|role| role.rules.as_ref()).is_some_and(|rules| rules.len() == 2)
+    })
+    .await?;
+    secrets_are_repaired(&client).await?;
 
     // Step 3: another pass over a cache at rest writes nothing.
-    let before = versions(&client).await?;
+    let before = Box::pin(versions(&client)).await?;
     // Twice: the first of two further passes may have begun before the first change.
     for note in ["touched", "touched again"] {
         let passes = passes(&metrics)?;
-        let touch = json!({"metadata": {"annotations": {"example.edu/note": note}}});
-        api::<ConnectedCache>(&client)
-            .patch("campus", &PatchParams::default(), &Patch::Merge(&touch))
-            .await?;
+        touch(&client, note).await?;
         more_passes(&metrics, passes).await?;
     }
-    let after = versions(&client).await?;
+    let after = Box::pin(versions(&client)).await?;
     ensure!(before == after, "a pass at rest wrote: {before:?} became {after:?}");
 
     // Step 4: a paused cache is left alone, and says so.
@@ -107,8 +117,82 @@ async fn children_are_made_owned_repaired_and_left_alone_at_rest() -> Result<()>
     // Step 5: authorities of a control plane are waited for, and mounted once they are there.
     authorities_are_waited_for_and_mounted(&client).await?;
 
+    // Step 6: pods that stop sharing lose what they had for it.
+    pods_stop_sharing(&client).await?;
+
     drop(stop);
     operator.await?;
+    Ok(())
+}
+
+async fn pods_stop_sharing(client: &Client) -> Result<()> {
+    let pod =
+        |set: &StatefulSet| set.spec.as_ref().and_then(|spec| spec.template.spec.clone()).unwrap_or_default();
+    let account = |set: &StatefulSet| pod(set).service_account_name;
+    let before = api::<StatefulSet>(client).get("lab").await?;
+    ensure!(account(&before).as_deref() == Some("lab-pods"), "the pods are {:?}", account(&before));
+    let off = json!({"spec": {"sharing": {"mode": "Off"}}});
+    api::<ConnectedCache>(client).patch("lab", &PatchParams::default(), &Patch::Merge(&off)).await?;
+    let set = wait_for(api::<StatefulSet>(client), "lab", "alone", |set: Option<&StatefulSet>| {
+        set.is_some_and(|set| account(set).as_deref() == Some("default"))
+    });
+    let set = set.await?.context("the StatefulSet went away")?;
+    let volumes = pod(&set).volumes.unwrap_or_default();
+    ensure!(volumes.iter().all(|volume| volume.secret.is_none()), "the pods mount {volumes:?}");
+    ensure!(pod(&set).automount_service_account_token == Some(false), "the pods have a token");
+    let service = api::<Service>(client).get("lab-pods").await?;
+    let ports = service.spec.and_then(|spec| spec.ports).unwrap_or_default();
+    let names: Vec<_> = ports.iter().filter_map(|port| port.name.as_deref()).collect();
+    ensure!(names == ["http", "admin"], "the pods have the ports {names:?}");
+    Ok(())
+}
+
+/// Secrets are not watched, so each repair is asked for by an edit of the cache.
+async fn secrets_are_repaired(client: &Client) -> Result<()> {
+    let secrets = api::<Secret>(client);
+    let certificate = |secret: &Secret| secret.data.as_ref().and_then(|data| data.get("tls.crt").cloned());
+    let before = certificate(&secrets.get("campus-peers").await?).context("no certificate")?;
+
+    // Text that is no certificate is replaced.
+    let change = json!({"stringData": {"tls.crt": "nonsense"}});
+    secrets.patch("campus-peers", &PatchParams::default(), &Patch::Merge(&change)).await?;
+    touch(client, "a certificate was edited").await?;
+    let nonsense = k8s_openapi::ByteString(b"nonsense".to_vec());
+    let repaired = wait_for(secrets.clone(), "campus-peers", "repaired", |secret: Option<&Secret>| {
+        secret.and_then(certificate).is_some_and(|now| now != nonsense)
+    });
+    let repaired = repaired.await?.context("the certificate went away")?;
+    ensure!(certificate(&repaired).as_ref() != Some(&before), "the key that was lost came back");
+
+    // Without the authority, pods trust another one beside it, and keep their certificate meanwhile.
+    secrets.delete("campus-peers-ca", &DeleteParams::default()).await?;
+    touch(client, "the authority was deleted").await?;
+    let trusted = |secret: &Secret| {
+        let text = secret.data.as_ref().and_then(|data| data.get("ca.crt"));
+        text.map_or(0, |text| String::from_utf8_lossy(&text.0).matches("BEGIN CERTIFICATE").count())
+    };
+    let both = wait_for(secrets.clone(), "campus-peers", "of two authorities", |secret: Option<&Secret>| {
+        secret.is_some_and(|secret| trusted(secret) == 2)
+    });
+    let both = both.await?.context("the certificate went away")?;
+    ensure!(
+        certificate(&both) == certificate(&repaired),
+        "a certificate that no pod can check was given out"
+    );
+    // The operator looks again by itself, and notes that it was seen.
+    wait_for(secrets, "campus-peers-ca", "seen to be given to the pods", |secret: Option<&Secret>| {
+        secret
+            .and_then(|secret| secret.data.as_ref())
+            .and_then(|data| data.get("published"))
+            .is_some_and(|time| !time.0.is_empty())
+    })
+    .await?;
+    Ok(())
+}
+
+async fn touch(client: &Client, note: &str) -> Result<()> {
+    let touch = json!({"metadata": {"annotations": {"example.edu/note": note}}});
+    api::<ConnectedCache>(client).patch("campus", &PatchParams::default(), &Patch::Merge(&touch)).await?;
     Ok(())
 }
 
@@ -182,6 +266,11 @@ async fn versions(client: &Client) -> Result<Vec<Option<String>>> {
         api::<ConfigMap>(client).get("campus-config").await?.resource_version(),
         api::<Service>(client).get("campus").await?.resource_version(),
         api::<Service>(client).get("campus-pods").await?.resource_version(),
+        api::<ServiceAccount>(client).get("campus-pods").await?.resource_version(),
+        api::<Role>(client).get("campus-pods").await?.resource_version(),
+        api::<RoleBinding>(client).get("campus-pods").await?.resource_version(),
+        api::<Secret>(client).get("campus-peers-ca").await?.resource_version(),
+        api::<Secret>(client).get("campus-peers").await?.resource_version(),
     ])
 }
 

@@ -105,8 +105,8 @@ pub async fn fetch(plan: &Plan, mut progress: impl FnMut(&ObjectReport)) -> Repo
     };
     let mut objects = Vec::new();
     for round in 1..=plan.repeat {
-        let downloads = plan.objects.iter().map(|entry| {
-            let (shared, entry) = (Arc::clone(&shared), entry.clone());
+        let downloads = plan.objects.clone().into_iter().map(|entry| {
+            let shared = Arc::clone(&shared);
             let unfinished = ObjectReport::new(&entry, plan.mode, round);
             // A task each, so that hashing uses more than one processor.
             let download = tokio::spawn(async move { object::download(&shared, &entry, round).await });

@@ -19,7 +19,7 @@ pub(crate) struct Arguments {
     /// Objects with lengths and hashes: a JSON file, or the URL of a mock's /_manifest
     #[arg(long, value_name = "FILE|URL")]
     manifest: String,
-    /// Only this object of the manifest (may be repeated)
+    /// Only this object of the manifest; repeat it for several, in their order, and for one as often as it is to be fetched
     #[arg(long = "path", value_name = "PATH")]
     paths: Vec<String>,
     /// One GET per object, or a probe and 1 MiB ranges
@@ -120,13 +120,19 @@ async fn read_manifest(from: &str) -> anyhow::Result<Vec<ManifestEntry>> {
 }
 
 fn select(manifest: Vec<ManifestEntry>, paths: &[String]) -> anyhow::Result<Vec<ManifestEntry>> {
-    if let Some(missing) = paths.iter().find(|path| !manifest.iter().any(|entry| entry.path == **path)) {
-        bail!("--path {missing} is not in the manifest, which has {} objects", manifest.len());
-    }
     if manifest.is_empty() {
         bail!("the manifest is empty, there is nothing to fetch");
     }
-    Ok(manifest.into_iter().filter(|entry| paths.is_empty() || paths.contains(&entry.path)).collect())
+    if paths.is_empty() {
+        return Ok(manifest);
+    }
+    let entry = |path: &String| {
+        let found = manifest.iter().find(|entry| entry.path == *path).cloned();
+        found.with_context(|| {
+            format!("--path {path} is not in the manifest, which has {} objects", manifest.len())
+        })
+    };
+    paths.iter().map(entry).collect()
 }
 
 fn print_json(value: &impl serde::Serialize) {

@@ -71,6 +71,15 @@ async fn serve_and_fetch_work_together_and_sigterm_ends_with_0() {
     assert!(text.contains("error at offset 0: expected sha256"), "{text}");
     assert!(text.contains("6 downloads, 1 errors"), "{text}");
 
+    let output =
+        fetch(&address, &["--path", "/empty", "--path", "/a", "--path", "/a", "--parallel", "3", "--json"])
+            .await;
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(output.status.success(), "{text}");
+    let lines: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let paths: Vec<_> = lines.iter().filter_map(|line| line["path"].as_str()).collect();
+    assert_eq!(paths, ["/empty", "/a", "/a"], "not those asked for, in this order: {text}");
+
     let output = fetch(&address, &["--path", "/nothing"]).await;
     assert_eq!(output.status.code(), Some(1));
     assert!(String::from_utf8_lossy(&output.stderr).contains("--path /nothing is not in the manifest"));

@@ -98,7 +98,9 @@ async fn on_cluster(
 async fn run(files: &[String], environment: &[(&str, &OsStr)], tally: &mut Tally) -> Result<()> {
     for file in files {
         let selection = ["--package", "connected-cache-tests", "--test", file.as_str()];
-        cargo_test(&selection, &["--ignored", "--test-threads", "4"], environment, tally).await?;
+        // What cases measure is printed by those that pass as well.
+        let runner = ["--ignored", "--test-threads", "4", "--show-output"];
+        cargo_test(&selection, &runner, environment, tally).await?;
     }
     Ok(())
 }
