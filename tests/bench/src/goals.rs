@@ -48,6 +48,7 @@ pub(crate) enum Unit {
     Kibibytes,
     Mebibytes,
     Seconds,
+    Milliseconds,
 }
 
 impl Unit {
@@ -57,6 +58,7 @@ impl Unit {
             Self::Kibibytes => " KiB",
             Self::Mebibytes => " MiB",
             Self::Seconds => " s",
+            Self::Milliseconds => " ms",
         }
     }
 }
@@ -81,7 +83,7 @@ const fn goal(id: &'static str, what: &'static str, aim: Aim, unit: Unit, suite:
 }
 
 use Aim::{AtLeast, AtMost, Exactly};
-use Unit::{Kibibytes, Mebibytes, Ratio, Seconds};
+use Unit::{Kibibytes, Mebibytes, Milliseconds, Ratio, Seconds};
 
 // What bounds more than one row.
 const HOT: &str = "almost all of the time is the kernel's; where nginx only sends, we also ask whether the pages are in memory, so that no thread waits for a disk";
@@ -271,6 +273,42 @@ pub(crate) const GOALS: &[Goal] = &[
         AtMost(1.0),
         Ratio,
         Suite::Verified,
+    ),
+    goal(
+        "sibling",
+        "256 MiB that only another pod has, one client: speed / at that pod",
+        AtLeast(0.7),
+        Ratio,
+        Suite::Sibling,
+    )
+    .bounded_by("both pods hash every piece and the one that asks also copies and stores it, more than a second of processor time per GB at each of them; the pod that has it only calls sendfile"),
+    goal(
+        "sibling-first-byte",
+        "first byte of a 1 MiB range that its home is fetching from afar, at another pod",
+        Aim::None,
+        Milliseconds,
+        Suite::Sibling,
+    ),
+    goal(
+        "sibling-first-byte-home",
+        "first byte of that range at the home",
+        Aim::None,
+        Milliseconds,
+        Suite::Sibling,
+    ),
+    goal(
+        "swarm",
+        "one connection between pods, nothing hashed or stored: throughput / plain TCP",
+        AtLeast(0.5),
+        Ratio,
+        Suite::Swarm,
+    ),
+    goal(
+        "swarm-idle",
+        "anonymous memory of an idle connection between pods, with its content",
+        AtMost(64.0),
+        Kibibytes,
+        Suite::SwarmIdle,
     ),
 ];
 

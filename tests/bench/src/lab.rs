@@ -16,6 +16,7 @@ use crate::load::{Bodies, Group, Load, Order, Request, Target, Until};
 use crate::machine::{self, Cores};
 use crate::origin::{self, Origin, Pace};
 use crate::packages;
+use crate::pods::Pods;
 use crate::progress;
 use crate::server::{self, Certificate, Kind, Server, Settings};
 
@@ -41,6 +42,8 @@ pub(crate) struct Lab {
     origin: Origin,
     /// Who vouches for the large object; started by the first who needs it.
     control_plane: Option<ControlPlane>,
+    /// The certificates of pods; made by the first who needs them.
+    pods: Option<Pods>,
     sidecar: PathBuf,
     rounds: usize,
     /// Servers whose folder holds the large and the small objects.
@@ -83,6 +86,7 @@ impl Lab {
             content,
             origin,
             control_plane: None,
+            pods: None,
             sidecar: sidecar.to_owned(),
             rounds,
             filled: BTreeSet::new(),
@@ -145,14 +149,34 @@ impl Lab {
         Ok(())
     }
 
-    /// Starts a server on what its folder holds.
-    pub(crate) fn start(&self, kind: Kind, certificate: Option<&Certificate>) -> Result<Server> {
-        self.start_as(kind, certificate, Syncing::AsUsual)
+    /// Makes the certificates of pods, unless they are there. They are needed before a [`Kind::Pod`] is started.
+    pub(crate) fn provide_pods(&mut self) -> Result<()> {
+        if self.pods.is_none() {
+            self.pods = Some(Pods::make(self.folder.path())?);
+        }
+        Ok(())
     }
 
-    fn start_as(&self, kind: Kind, certificate: Option<&Certificate>, syncing: Syncing) -> Result<Server> {
+    /// Starts a server on what its folder holds.
+    pub(crate) fn start(&self, kind: Kind, certificate: Option<&Certificate>) -> Result<Server> {
+        self.start_as(kind, certificate, Syncing::AsUsual, self.cores.server)
+    }
+
+    /// Starts a server on what its folder holds, on the core of the load: it stands in for a machine of its own, so that it
+    /// does not take the time of the server that is measured.
+    pub(crate) fn start_beside_load(&self, kind: Kind) -> Result<Server> {
+        self.start_as(kind, None, Syncing::AsUsual, self.cores.load)
+    }
+
+    fn start_as(
+        &self,
+        kind: Kind,
+        certificate: Option<&Certificate>,
+        syncing: Syncing,
+        core: usize,
+    ) -> Result<Server> {
         let program = match kind {
-            Kind::Sidecar | Kind::Verified => self.sidecar.clone(),
+            Kind::Sidecar | Kind::Verified | Kind::Pod(_) => self.sidecar.clone(),
             Kind::Nginx => packages::path("nginx")?,
             Kind::Varnish => packages::path("varnishd")?,
         };
@@ -161,10 +185,11 @@ impl Lab {
             program,
             folder: self.server_folder(kind),
             origin: self.origin.address(),
-            core: self.cores.server,
+            core,
             certificate: certificate.cloned(),
             unsynced: syncing == Syncing::Off,
             control_plane: control_plane.map(|control_plane| control_plane.access().clone()),
+            pods: self.pods.clone(),
         };
         Server::start(kind, &settings)
     }
@@ -188,7 +213,7 @@ impl Lab {
     pub(crate) fn start_empty(&mut self, kind: Kind, syncing: Syncing) -> Result<Server> {
         self.wipe(kind)?;
         disk::sync(self.path())?;
-        self.start_as(kind, None, syncing)
+        self.start_as(kind, None, syncing, self.cores.server)
     }
 
     /// Starts a server that has the large and the small objects, brought to it by misses, its bytes compared once.

@@ -80,6 +80,8 @@ pub(crate) struct Outcome {
     pub(crate) elapsed: Duration,
     /// From sending a request to the last byte of its reply, in no order.
     pub(crate) latencies: Vec<Duration>,
+    /// From sending a request to the first byte of its body, in no order.
+    pub(crate) first_bytes: Vec<Duration>,
 }
 
 impl Outcome {
@@ -245,6 +247,7 @@ impl<'a> Load<'a> {
         let group = &mut self.groups[connection.group()];
         let received = connection.receive(group.requests, self.bodies, &mut self.buffer)?;
         group.outcome.body_bytes += received.body_bytes;
+        group.outcome.first_bytes.extend(received.first_byte);
         let Some(sent_at) = received.complete else { return Ok(false) };
         let now = Instant::now();
         group.outcome.replies += 1;

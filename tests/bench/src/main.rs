@@ -6,6 +6,7 @@
 //!
 //! - [`goals`]: the rows and their aims; [`suite`]: how each is measured; [`report`]: what comes out.
 //! - [`server`]: how the servers are configured; [`origin`], [`load`], [`content`]: the two ends and what goes between them.
+//! - [`pods`]: two sidecars as one cache.
 //! - [`control_plane`]: who vouches for the content; [`admin`]: what the sidecar says of itself.
 
 #![allow(clippy::cast_precision_loss, reason = "figures for people, three digits of them")]
@@ -25,6 +26,7 @@ mod measure;
 mod namespace;
 mod origin;
 mod packages;
+mod pods;
 mod process;
 mod progress;
 mod report;
@@ -32,6 +34,7 @@ mod server;
 mod suite;
 mod usage;
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::{Command, ExitCode};
 
@@ -61,6 +64,12 @@ enum Task {
     /// Opens a store and prints what that took.
     #[command(hide = true)]
     OpenStore { folder: PathBuf },
+    /// Gives pieces away by the swarm protocol, without end.
+    #[command(hide = true)]
+    ServeSwarm { at: SocketAddr, pieces: u32 },
+    /// Fetches these pieces and prints how long that took.
+    #[command(hide = true)]
+    FetchSwarm { from: SocketAddr, pieces: u32 },
 }
 
 #[derive(Debug, clap::Args)]
@@ -90,6 +99,8 @@ fn main() -> ExitCode {
         Task::Run(options) => run(&options),
         Task::WriteIndex { folder, objects, pieces } => suite::write_index(&folder, objects, pieces),
         Task::OpenStore { folder } => suite::open_store(folder),
+        Task::ServeSwarm { at, pieces } => suite::serve_swarm(at, pieces),
+        Task::FetchSwarm { from, pieces } => suite::fetch_swarm(from, pieces),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

@@ -71,6 +71,7 @@ mod tests {
             body_bytes: 2_000_000_000,
             elapsed: Duration::from_secs(4),
             latencies: Vec::new(),
+            first_bytes: Vec::new(),
         };
         let measured = Measured { outcome, processor: Duration::from_secs(1) };
         assert!((measured.processor_per_gigabyte() - 0.5).abs() < 1e-9);

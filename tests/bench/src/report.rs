@@ -148,7 +148,7 @@ fn number(unit: Unit, figure: f64) -> String {
 fn plain(unit: Unit, figure: f64) -> String {
     match unit {
         Unit::Mebibytes => format!("{figure:.0}"),
-        Unit::Kibibytes => format!("{figure:.1}"),
+        Unit::Kibibytes | Unit::Milliseconds => format!("{figure:.1}"),
         Unit::Ratio | Unit::Seconds => format!("{figure:.2}"),
     }
 }

@@ -4,7 +4,7 @@ mod nginx;
 mod sidecar;
 mod varnish;
 
-use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -13,6 +13,7 @@ use anyhow::{Context, Result};
 use crate::admin::Admin;
 use crate::control_plane;
 use crate::load::Target;
+use crate::pods::{Pod, Pods};
 use crate::process::Process;
 use crate::usage::ProcessTree;
 
@@ -26,6 +27,8 @@ pub(crate) enum Kind {
     Sidecar,
     /// Ours, checking content by the hashes of a control plane.
     Verified,
+    /// Ours, as one of two pods that share.
+    Pod(Pod),
     /// nginx, `proxy_cache` in slices of 1 MiB.
     Nginx,
     /// Varnish, in memory.
@@ -37,6 +40,7 @@ impl Kind {
         match self {
             Self::Sidecar => "sidecar",
             Self::Verified => "verified-sidecar",
+            Self::Pod(pod) => pod.name(),
             Self::Nginx => "nginx",
             Self::Varnish => "varnish",
         }
@@ -62,6 +66,8 @@ const fn port(kind: Kind, door: Door) -> u16 {
         Kind::Nginx => 8200,
         Kind::Varnish => 8300,
         Kind::Verified => 8400,
+        // Told apart by their addresses.
+        Kind::Pod(_) => 8500,
     };
     match door {
         Door::Http => base,
@@ -72,7 +78,11 @@ const fn port(kind: Kind, door: Door) -> u16 {
 }
 
 const fn address(kind: Kind, door: Door) -> SocketAddr {
-    SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), port(kind, door))
+    let host = match kind {
+        Kind::Pod(pod) => pod.address(),
+        Kind::Sidecar | Kind::Verified | Kind::Nginx | Kind::Varnish => IpAddr::V4(Ipv4Addr::LOCALHOST),
+    };
+    SocketAddr::new(host, port(kind, door))
 }
 
 /// What a server is started with.
@@ -89,6 +99,8 @@ pub(crate) struct Settings {
     pub(crate) unsynced: bool,
     /// Ours: whose hashes content is checked by; `None` = nobody is asked.
     pub(crate) control_plane: Option<control_plane::Access>,
+    /// Ours: the certificates of pods, needed by [`Kind::Pod`].
+    pub(crate) pods: Option<Pods>,
 }
 
 /// Files of a certificate in PEM.
@@ -124,7 +136,7 @@ impl Server {
         std::fs::create_dir_all(settings.cache())
             .with_context(|| format!("unable to make {}", settings.cache().display()))?;
         let arguments = match kind {
-            Kind::Sidecar | Kind::Verified => sidecar::prepare(kind, settings)?,
+            Kind::Sidecar | Kind::Verified | Kind::Pod(_) => sidecar::prepare(kind, settings)?,
             Kind::Nginx => nginx::prepare(settings)?,
             Kind::Varnish => varnish::prepare(settings)?,
         };

@@ -6,8 +6,11 @@ mod hot;
 mod idle;
 mod miss;
 mod mixed;
+mod sibling;
 mod small;
 mod start;
+mod swarm;
+mod swarm_idle;
 mod tls;
 mod verified;
 mod whole_miss;
@@ -20,6 +23,7 @@ use crate::interrupt::{self, Interrupted};
 use crate::lab::Lab;
 
 pub(crate) use start::{open_store, write_index};
+pub(crate) use swarm::{fetch_swarm, serve_swarm};
 
 /// What is measured together, in the order of running: what reads caches as misses wrote them comes before what evicts them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -35,6 +39,9 @@ pub(crate) enum Suite {
     Collapse,
     GroupCommit,
     Verified,
+    Sibling,
+    Swarm,
+    SwarmIdle,
     Start,
 }
 
@@ -84,6 +91,9 @@ impl Suite {
             Self::Collapse => collapse::run(lab),
             Self::GroupCommit => miss::run_group_commit(lab),
             Self::Verified => verified::run(lab),
+            Self::Sibling => sibling::run(lab),
+            Self::Swarm => swarm::run(lab),
+            Self::SwarmIdle => swarm_idle::run(lab),
             Self::Start => start::run(lab),
         }
     }

@@ -2,7 +2,7 @@
 
 use std::io::{Error, ErrorKind};
 use std::net::TcpStream;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::{Result, anyhow};
 
@@ -36,6 +36,8 @@ enum State {
 #[derive(Debug, Default)]
 pub(super) struct Received {
     pub(super) body_bytes: u64,
+    /// The first byte of the body is among them; how long after the request it came.
+    pub(super) first_byte: Option<Duration>,
     /// The reply is complete; when its request was sent.
     pub(super) complete: Option<Instant>,
 }
@@ -119,6 +121,9 @@ impl Connection {
                 && let Some(place) = content.first_difference(request.shift, offset, body)
             {
                 return Err(wrong(format!("byte {place} of the content is wrong")));
+            }
+            if !body.is_empty() && offset == request.offset {
+                received.first_byte = Some(self.sent_at.elapsed());
             }
             received.body_bytes += body.len() as u64;
             if *left == 0 {

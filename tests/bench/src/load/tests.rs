@@ -68,6 +68,21 @@ fn dropped_bodies_are_counted_as_compared_ones_are() {
 }
 
 #[test]
+fn the_first_byte_of_each_reply_is_timed_from_its_request() {
+    let content = Arc::new(Content::new());
+    let (origin, to) = origin(&content);
+    origin.set_pace(Pace::FAR);
+    let requests = [Request::range("a", 5_000_000, 1_000_000, 2_000_000), Request::whole("b", 1)];
+    let group = Group { to: &to, connections: 1, requests: &requests, order: Order::Once };
+    let outcomes = Load::connect(&[group], Bodies::Dropped).unwrap().run(WITHIN).unwrap();
+    let (first, last) = (&outcomes[0].first_bytes, &outcomes[0].latencies);
+    assert_eq!(first.len(), 2, "{first:?}");
+    assert!(first.iter().all(|first| *first >= Duration::from_millis(100)), "{first:?}");
+    // 2 MB at 50 MB/s take 40 ms after the delay, of which a first read may have some.
+    assert!(first[0] < last[0] && last[0] >= Duration::from_millis(139), "{first:?}, {last:?}");
+}
+
+#[test]
 fn a_far_origin_is_never_faster_than_its_pace() {
     let content = Arc::new(Content::new());
     let (origin, to) = origin(&content);

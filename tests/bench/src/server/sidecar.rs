@@ -36,11 +36,18 @@ fn configuration(kind: Kind, settings: &Settings) -> String {
                 ),
             )
         });
+    let (name, swarm, sharing) = match (kind, &settings.pods) {
+        (Kind::Pod(pod), Some(pods)) => {
+            let listeners = format!("{}\n  peers: {}", pod.swarm(), pod.peers());
+            (pod.name(), listeners, pods.configuration(pod))
+        }
+        _ => ("bench", "null".to_owned(), String::new()),
+    };
     // As many connections as the other servers take, and no waiting for load balancers at the end.
     format!(
-        "node:\n  name: bench\n\
-         listen:\n  http: {http}\n{https}  admin: {admin}\n  swarm: null\n\
-         {tls}\
+        "node:\n  name: {name}\n\
+         listen:\n  http: {http}\n{https}  admin: {admin}\n  swarm: {swarm}\n\
+         {tls}{sharing}\
          storage:\n  volumes:\n    - path: {cache}\n      limit: 20Gi\n  minFree: 0\n  sync: {sync}\n\
          content:\n  allowPrivateTargets: true\n{hashes}\
          upstream:\n  resolve:\n    {HOST}: {origin}\n{resolve}\

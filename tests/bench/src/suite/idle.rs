@@ -12,7 +12,7 @@ use crate::server::{Kind, Server};
 
 const CONNECTIONS: usize = 5_000;
 /// What is freed only a moment later is not counted.
-const SETTLE: Duration = Duration::from_millis(500);
+pub(super) const SETTLE: Duration = Duration::from_millis(500);
 
 pub(super) fn run(lab: &mut Lab) -> Result<Figures> {
     let (mut ours, mut nginx) = (Vec::new(), Vec::new());
