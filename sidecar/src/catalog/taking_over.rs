@@ -32,8 +32,17 @@ impl Catalog {
         let mut taken = Taken::default();
         let Some(sharing) = self.shared.sharing.clone() else { return taken };
         let Some(object) = self.object_to_take(handover).await else { return taken };
+        let layout = object.layout();
         for (first, last) in &handover.runs {
-            for run in self.missing_of(&object, *first, *last) {
+            let mut number = *first;
+            while let Some(piece) = layout.piece(number).filter(|piece| piece.number() <= *last) {
+                // One run after the other: what was registered has to be fetched.
+                let count = (last - number).saturating_add(1);
+                let run = self.shared.transit.register_run(&object, piece, count);
+                number += run.len().max(1) as u64;
+                if run.is_empty() {
+                    continue;
+                }
                 let fills: Vec<Arc<Fill>> = run.iter().map(|(_, fill)| fill.clone()).collect();
                 self.take_run(&sharing, from, &object, target, run).await;
                 let came = fills.iter().filter(|fill| matches!(fill.outcome(), Some(Ok(()))));
@@ -63,19 +72,6 @@ impl Catalog {
         }
         let (class, ticket) = (ContentClass::of_number(handover.class), Ticket::default());
         Some(self.admit(Kept { key: &key, class, ticket: &ticket }, head, &known))
-    }
-
-    /// Runs of pieces that are neither stored nor on their way.
-    fn missing_of(&self, object: &Arc<Object>, first: u64, last: u64) -> Vec<Vec<(PieceIndex, Arc<Fill>)>> {
-        let (layout, mut number, mut runs) = (object.layout(), first, Vec::new());
-        while let Some(piece) = layout.piece(number).filter(|piece| piece.number() <= last) {
-            let run = self.shared.transit.register_run(object, piece, (last - number).saturating_add(1));
-            number += run.len().max(1) as u64;
-            if !run.is_empty() {
-                runs.push(run);
-            }
-        }
-        runs
     }
 
     async fn take_run(

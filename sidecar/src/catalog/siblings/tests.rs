@@ -8,6 +8,7 @@ mod joined;
 pub(crate) mod lab;
 mod runs;
 pub(crate) mod scripted;
+mod taking_over;
 
 use std::sync::Arc;
 
